@@ -1,0 +1,25 @@
+# Two commands: `make demo` shows it at work, `make test` runs the whole suite. Each sets up what it needs first.
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(VENV)/bin/medclipsam demo
+
+test: $(READY)
+	scripts/with-display $(PYTHON) -m pytest $(ARGS)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/npe2 validate src/napari_medclipsam/napari.yaml
+
+$(READY): pyproject.toml constraints.txt scripts/setup
+	scripts/setup $(VENV)
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,121 @@
+"""``medclipsam demo``: the sample brain with the first prompt answered."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_medclipsam.cli.loading import load_pair
+from napari_medclipsam.cli.preview import draw_mask, draw_prompts, draw_saliency, render_preview, write_png
+from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.errors import ImageError, OutputError
+from napari_medclipsam.evaluation.metrics import dice
+from napari_medclipsam.pipeline import PipelineOptions, SliceResult, segment_volume
+from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain
+
+# Slices shown to the model beyond the lesion on either side, so that the end of the mask is its own doing.
+_BEYOND = 6
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """The sample and what the model found in the slices about its lesion; arrays are as in ``view.turned``."""
+
+    view: ReadingView
+    truth_zyx: np.ndarray
+    label_zyx: np.ndarray
+    saliency_zyx: np.ndarray
+    best_index: int
+    best: SliceResult
+
+
+def run(args: Namespace) -> int:
+    """Open napari with the answer, or write pictures of it."""
+    if args.headless is None and not _has_display():
+        raise OutputError(
+            "There is no display to open napari on; to write pictures instead: medclipsam demo --headless OUT"
+        )
+    answer = _answer(args.device)
+    overlap = dice(answer.label_zyx > 0, answer.truth_zyx)
+    print(f'"{SAMPLE_TEXT}" on the sample brain: Dice {overlap:.2f} with the simulated lesion.')
+    if args.headless is not None:
+        _write_pictures(answer, args.headless)
+        print(f"The pictures are in {args.headless}.")
+    else:
+        _open_napari(answer)
+    return 0
+
+
+def _has_display() -> bool:
+    """Tell whether a window can be opened; only Linux can be without a display server."""
+    return not sys.platform.startswith("linux") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _answer(device: str | None) -> _Answer:
+    """Ask for the lesion in every slice that it touches and a few beyond."""
+    volume, mask_zyx = sample_brain()
+    grounder, segmenter = load_pair("lite", device)
+    view = reading_view(volume)
+    truth = view.to_turned(mask_zyx)
+    touched = np.flatnonzero(truth.any(axis=(1, 2)))
+    indices = range(max(0, touched[0] - _BEYOND), min(len(truth), touched[-1] + _BEYOND + 1))
+    label, saliency = np.zeros(truth.shape, np.uint8), np.zeros(truth.shape, np.float32)
+    # Three points show what point prompts would be; the box and the saliency decide the mask.
+    options = PipelineOptions(n_positive=3)
+    best: tuple[int, SliceResult] | None = None
+    with progress_bar(len(indices), "slices") as bar:
+        for index, result in segment_volume(view.turned, SAMPLE_TEXT, grounder, segmenter, options, indices=indices):
+            label[index], saliency[index] = result.label_yx, result.saliency_yx
+            if best is None or np.count_nonzero(result.label_yx) > np.count_nonzero(best[1].label_yx):
+                best = (index, result)
+            bar.update()
+    if best is None:
+        raise ImageError("The sample brain has no lesion; reinstall the package.")
+    return _Answer(view, truth, label, saliency, *best)
+
+
+def _write_pictures(answer: _Answer, folder: Path) -> None:
+    image = answer.view.turned.slice_pixels(answer.best_index)
+    result = answer.best
+    write_png(render_preview(image, result, f"Sample brain, slice {answer.best_index}"), folder / "overview.png")
+    write_png(draw_saliency(image, result), folder / "saliency.png")
+    write_png(draw_prompts(image, result), folder / "prompts.png")
+    write_png(draw_mask(image, result), folder / "mask.png")
+
+
+def _open_napari(answer: _Answer) -> None:
+    """Show image, saliency, mask and box as layers on one grid in mm, and wait until the window is closed."""
+    try:
+        import napari
+    except ImportError as error:
+        raise OutputError("napari is not installed here; run: pip install 'napari-medclipsam[all]'") from error
+    scale = answer.view.turned.spacing_zyx_mm
+    viewer = napari.Viewer(title="medclipsam demo (research use only)")
+    viewer.add_image(answer.view.turned.array_zyx, name="T1 sample brain", scale=scale, rgb=False)
+    viewer.add_image(
+        answer.saliency_zyx,
+        name="saliency",
+        scale=scale,
+        colormap="viridis",
+        opacity=0.4,
+        contrast_limits=(0, 1),
+        visible=False,
+    )
+    viewer.add_labels(answer.label_zyx, name=SAMPLE_TEXT, scale=scale)
+    viewer.add_labels(answer.truth_zyx.astype(np.uint8) * 2, name="simulated lesion", scale=scale, visible=False)
+    corners = [
+        [[answer.best_index, y, x] for y, x in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))]
+        for x0, y0, x1, y1 in answer.best.boxes_xyxy
+    ]
+    if corners:
+        viewer.add_shapes(
+            corners, shape_type="rectangle", name="box", scale=scale, face_color="transparent", edge_width=1
+        )
+    viewer.dims.set_point(0, answer.best_index * (scale or (1.0, 1.0, 1.0))[0])
+    napari.run()

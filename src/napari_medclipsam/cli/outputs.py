@@ -1,0 +1,143 @@
+"""Which files a run reads and where its results go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_medclipsam.errors import ImageError, OutputError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+VOLUMES = (".nii", ".nii.gz")
+DEFAULT_FOLDER = Path("medclipsam-output")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the files it makes; None for what is not asked for.
+
+    Parameters
+    ----------
+    input_path : pathlib.Path
+        A file or a DICOM folder.
+    name : str
+        The input without folder and suffix, made unique among the inputs.
+    folder : pathlib.Path
+        For the mask, where `mask_path` is None; its name is then NAME_mask and its suffix what suits the input.
+    mask_path, saliency_path, preview_path : pathlib.Path or None
+        Where results go.
+    saliency_folder : pathlib.Path or None
+        As `folder`, for the saliency.
+    """
+
+    input_path: Path
+    name: str
+    folder: Path
+    mask_path: Path | None = None
+    saliency_path: Path | None = None
+    saliency_folder: Path | None = None
+    preview_path: Path | None = None
+
+    def mask_target(self, suffix: str) -> Path:
+        """Return where the mask goes; `suffix` is what suits the input."""
+        return self.mask_path or self.folder / f"{self.name}_mask{suffix}"
+
+    def saliency_target(self, suffix: str) -> Path | None:
+        """Return where the saliency goes, or None when it is not asked for."""
+        if self.saliency_folder is not None:
+            return self.saliency_folder / f"{self.name}_saliency{suffix}"
+        return self.saliency_path
+
+
+def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
+    """Return the files and DICOM folders to run on; a folder with images or NIfTI files in it stands for those.
+
+    Raises
+    ------
+    ImageError
+        If an input does not exist.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            # Many inputs: a missing one is that input's failure, told when its turn comes.
+            if len(inputs) == 1:
+                raise ImageError(f"There is no file or folder {path}; check the path.")
+            found.append(path)
+        elif path.is_dir():
+            files = [p for p in sorted(path.iterdir()) if p.is_file() and suffix_of(p) in PICTURES + VOLUMES]
+            found += files or [path]
+        else:
+            found.append(path)
+    return found
+
+
+def plan_jobs(
+    inputs: Sequence[Path], is_batch: bool, output: Path | None, saliency: Path | None, preview: Path | None
+) -> list[Job]:
+    """Return one job per input with its result paths.
+
+    Raises
+    ------
+    OutputError
+        If a result would replace an input or another result, or a path has a suffix that does not fit.
+    """
+    names = _unique_names(inputs)
+    if is_batch:
+        for given, option in ((output, "--output"), (saliency, "--saliency"), (preview, "--preview")):
+            if given is not None and given.is_file():
+                raise OutputError(f"{option} {given} is a file, but several inputs need a folder; name a folder.")
+        folder = output or DEFAULT_FOLDER
+        return [
+            Job(path, name, folder, None, None, saliency, preview / f"{name}_preview.png" if preview else None)
+            for path, name in zip(inputs, names, strict=True)
+        ]
+    _check_suffix(saliency, "--saliency", (*VOLUMES, ".png", ".tif", ".npy"))
+    _check_suffix(preview, "--preview", (".png",))
+    is_folder = output is None or output.is_dir() or not output.suffix
+    folder = Path() if output is None else output if is_folder else output.parent
+    if not is_folder:
+        _check_suffix(output, "--output", (*VOLUMES, ".png", ".tif"))
+    job = Job(inputs[0], names[0], folder, None if is_folder else output, saliency, None, preview)
+    given_paths = [p.resolve() for p in (job.mask_path, saliency, preview) if p is not None]
+    if inputs[0].resolve() in given_paths:
+        raise OutputError(f"A result would replace the input {inputs[0]}; choose another path.")
+    if len(set(given_paths)) < len(given_paths):
+        raise OutputError(
+            "Two results would go to the same file; give --output, --saliency and --preview their own paths."
+        )
+    return [job]
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix in lower case, ``.nii.gz`` as one."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def _check_suffix(path: Path | None, option: str, allowed: Sequence[str]) -> None:
+    if path is not None and suffix_of(path) not in allowed:
+        raise OutputError(f"{option} {path} must end in {' or '.join(allowed)}.")
+
+
+def _unique_names(inputs: Sequence[Path]) -> list[str]:
+    """Return the stems of the inputs; equal ones get their folder's name in front, and then a number."""
+    stems = [_stem(p) for p in inputs]
+    counts = Counter(stems)
+    wanted = [f"{p.resolve().parent.name}_{s}" if counts[s] > 1 else s for p, s in zip(inputs, stems, strict=True)]
+    taken: set[str] = set()
+    names = []
+    for name in wanted:
+        unique, n = name, 2
+        while unique in taken:
+            unique, n = f"{name}-{n}", n + 1
+        taken.add(unique)
+        names.append(unique)
+    return names
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    suffix = suffix_of(path)
+    return name[: -len(suffix)] if suffix in (*PICTURES, *VOLUMES, ".dcm") else name

@@ -1,0 +1,171 @@
+"""Every verb and option. Standard library only: ``medclipsam --help`` must not wait for torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from napari_medclipsam import __version__
+
+_DESCRIPTION = "Find and outline structures in medical images by naming them. Research use only; not a medical device."
+_EXAMPLES = """examples:
+  medclipsam segment brain.nii.gz --text "brain tumor"
+  medclipsam segment scan.png --text "left lung; right lung" --preview scan_preview.png
+  medclipsam segment images/ --text "polyp" --output masks/ --json
+  medclipsam demo
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; ``args.verb`` names the module of ``cli`` that runs it."""
+    parser = argparse.ArgumentParser(
+        prog="medclipsam",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"medclipsam {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # The same option after the verb; SUPPRESS, or its default would undo a --debug given before the verb.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_demo, _add_train):
+        add(verbs, common)
+    return parser
+
+
+_Verbs = argparse._SubParsersAction
+
+
+def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("segment", parents=[common], help="text to mask on images, volumes and DICOM series")
+    p.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="PNG, JPEG or TIFF image, NIfTI file, DICOM file or folder, or a folder of images or NIfTI files",
+    )
+    p.add_argument("--text", required=True, help="what to outline; several structures are separated by ';'")
+    _add_model_options(p)
+    p.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="mask file (.nii.gz, .nii, .png, .tif), or folder for many inputs; by default NAME_mask in the current "
+        "folder, and for many inputs the folder medclipsam-output there",
+    )
+    p.add_argument(
+        "--saliency",
+        type=Path,
+        metavar="PATH",
+        help="also write where the model looks: .nii.gz for volumes, .png (16 bit) or .npy for images; folder for many",
+    )
+    p.add_argument(
+        "--preview", type=Path, metavar="PNG", help="also write a picture of the result; folder for many inputs"
+    )
+    p.add_argument("--json", action="store_true", help="print one JSON object per input")
+    p.add_argument("--volume-index", type=int, metavar="N", help="which volume of a 4D file, from 0")
+    p.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+    p.add_argument(
+        "--window",
+        type=_window,
+        default="auto",
+        metavar="NAME",
+        help="intensity window: a CT preset such as lung or brain, percentile, or LOW,HIGH (default: auto)",
+    )
+    p.add_argument(
+        "--axis", choices=("axial", "coronal", "sagittal"), help="plane to slice a volume in (default: as acquired)"
+    )
+
+
+def _add_model_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--model",
+        default="lite",
+        metavar="NAME",
+        help="a model that does both, or GROUNDER+SEGMENTER such as biomedclip+sam-vit-b (default: lite)",
+    )
+    p.add_argument(
+        "--coarse",
+        choices=("threshold", "otsu", "kmeans"),
+        default="threshold",
+        help="from saliency to a first mask: threshold for lite, otsu or kmeans for CLIP models",
+    )
+    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+
+
+def _add_models(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("models", parents=[common], help="list, fetch, bundle and import models")
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", parents=[common], help="what there is, with size, licence and state")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    fetch = actions.add_parser("fetch", parents=[common], help="download a model, after its size and licence are shown")
+    fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument(
+        "--sha256",
+        action="append",
+        default=[],
+        metavar="FILE=HASH",
+        help="the hash of a file that the catalogue does not know; repeat for more files",
+    )
+    bundle = actions.add_parser("bundle", parents=[common], help="write a folder for a machine without a network")
+    bundle.add_argument("names", nargs="+", metavar="NAME")
+    bundle.add_argument("--output", type=Path, default=Path("medclipsam-models"), metavar="FOLDER")
+    importing = actions.add_parser("import", parents=[common], help="take in a folder made by bundle")
+    importing.add_argument("folder", type=Path, metavar="FOLDER")
+
+
+def _add_doctor(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("doctor", parents=[common], help="check this installation and say how to mend it")
+    p.add_argument("--json", action="store_true", help="print JSON")
+    p.add_argument("--device", metavar="NAME", help="check this device (default: the best there is)")
+
+
+def _add_evaluate(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("evaluate", parents=[common], help="measure text to mask on a data set with known masks")
+    p.add_argument("data_set", type=Path, metavar="DATA_SET", help="folder with images/, masks/ and perhaps index.csv")
+    p.add_argument("--text", required=True, help="what the masks show")
+    p.add_argument(
+        "--text-column", metavar="NAME", help="column of index.csv with each row's own text, where it has one"
+    )
+    _add_model_options(p)
+    p.add_argument("--split", default="test", help="rows of this split, or 'all' (default: test)")
+    p.add_argument("--limit", type=_positive, metavar="N", help="measure only N rows, spread over the data set")
+    p.add_argument("--absent", nargs="+", default=[], metavar="TEXT", help="texts that are in none of these images")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_demo(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("demo", parents=[common], help="open napari on a sample brain with the first prompt answered")
+    p.add_argument(
+        "--headless", type=Path, metavar="OUT", help="write pictures to this folder instead; needs no display"
+    )
+    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+
+
+def _add_train(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("train", parents=[common], help="rebuild the trained parts of a model")
+    models = p.add_subparsers(dest="trained_model", metavar="MODEL", required=True)
+    lite = models.add_parser("lite", parents=[common], help="the grounding head and click decoder of medclipsam-lite")
+    lite.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of data sets")
+    lite.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the weights and the log go")
+    lite.add_argument("--seed", type=int, default=0)
+
+
+def _window(text: str) -> str | tuple[float, float]:
+    """Return a window's name, or its ends from ``LOW,HIGH``."""
+    low, comma, high = text.partition(",")
+    if not comma:
+        return text
+    return (float(low), float(high))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number

@@ -1,0 +1,144 @@
+"""Pictures of a result, drawn with Pillow alone: no display, no Qt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from napari_medclipsam.files import atomic_path
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.pipeline import SliceResult, StructureResult
+
+# Okabe and Ito's palette, told apart with every common colour blindness, in the order of contrast on gray.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
+
+# Five anchors of matplotlib's viridis: rises evenly in lightness, so it also reads without colour.
+_VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
+
+_PANEL_PX = 512
+_MARGIN_PX = 12
+_LINE_PX = 26
+_FONT_PX = 18
+_BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
+
+
+def render_preview(image: Slice, result: SliceResult, caption: str) -> Image.Image:
+    """Return the image with masks and boxes, its saliency beside it, and what was found written above.
+
+    Parameters
+    ----------
+    image : Slice
+        What the model saw.
+    result : SliceResult
+        Of that slice.
+    caption : str
+        First line.
+    """
+    left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result)
+    lines = [caption, *(_legend(s) for s in result.structures)]
+    colours = [_INK, *(colour_of(s.label) for s in result.structures)]
+    header = _LINE_PX * len(lines) + _MARGIN_PX
+    width = left.width + right.width + 3 * _MARGIN_PX
+    font = _font()
+    # A narrow image must not cut the words.
+    width = max(width, *(int(font.getlength(line)) + 2 * _MARGIN_PX for line in lines))
+    sheet = Image.new("RGB", (width, header + left.height + _MARGIN_PX + _LINE_PX), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for row, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+        draw.text((_MARGIN_PX, _MARGIN_PX // 2 + row * _LINE_PX), line, fill=colour, font=font)
+    second = left.width + 2 * _MARGIN_PX
+    sheet.paste(left, (_MARGIN_PX, header))
+    sheet.paste(right, (second, header))
+    below = header + left.height + 2
+    draw.text((_MARGIN_PX, below), "mask and box", fill=_INK, font=font)
+    draw.text((second, below), "saliency: dark 0, yellow 1", fill=_INK, font=font)
+    return sheet
+
+
+def draw_image(image: Slice) -> Image.Image:
+    """Return a slice as RGB, enlarged to a fixed size with square millimetres."""
+    pixels = image.pixels if image.pixels.ndim == 3 else np.repeat(image.pixels[..., None], 3, axis=2)
+    return Image.fromarray(pixels).resize(_size_xy(image), Image.Resampling.BICUBIC)
+
+
+def draw_mask(image: Slice, result: SliceResult, boxes: bool = False) -> Image.Image:
+    """Return the slice with each structure tinted and outlined, and on request its boxes."""
+    canvas = np.asarray(draw_image(image), np.float32)
+    labels = np.asarray(Image.fromarray(result.label_yx).resize(_size_xy(image), Image.Resampling.NEAREST))
+    for structure in result.structures:
+        mask = labels == structure.label
+        colour = np.asarray(colour_of(structure.label), np.float32)
+        canvas[mask] = 0.7 * canvas[mask] + 0.3 * colour
+        canvas[mask & ~ndimage.binary_erosion(mask, iterations=2)] = colour
+    picture = Image.fromarray(canvas.astype(np.uint8))
+    return _with_prompts(picture, image, result, points=False) if boxes else picture
+
+
+def draw_saliency(image: Slice, result: SliceResult) -> Image.Image:
+    """Return the saliency in colour over the slice."""
+    values = np.clip(result.saliency_yx, 0, 1)
+    steps = np.linspace(0, 1, len(_VIRIDIS))
+    heat = np.stack([np.interp(values, steps, _VIRIDIS[:, c]) for c in range(3)], axis=-1).astype(np.uint8)
+    over = Image.fromarray(heat).resize(_size_xy(image), Image.Resampling.BILINEAR)
+    return Image.blend(draw_image(image), over, 0.6)
+
+
+def draw_prompts(image: Slice, result: SliceResult) -> Image.Image:
+    """Return the slice with the boxes and points that the segmenter was given."""
+    return _with_prompts(draw_image(image), image, result, points=True)
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """Return the colour of a label; they repeat after seven."""
+    return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture, all or nothing.
+
+    Raises
+    ------
+    OutputError
+        If it can't be written.
+    """
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _with_prompts(picture: Image.Image, image: Slice, result: SliceResult, points: bool) -> Image.Image:
+    height, width = image.shape_yx
+    scale = np.array([picture.width / width, picture.height / height])
+    draw = ImageDraw.Draw(picture)
+    for structure in result.structures:
+        colour = colour_of(structure.label)
+        for box in structure.boxes_xyxy if structure.present else ():
+            # Pixel centres are whole numbers: a box reaches half a pixel beyond them.
+            corners = (np.asarray(box).reshape(2, 2) + [[-0.5, -0.5], [0.5, 0.5]] + 0.5) * scale
+            draw.rectangle(corners.ravel().tolist(), outline=(0, 0, 0), width=4)
+            draw.rectangle(corners.ravel().tolist(), outline=colour, width=2)
+        for x, y in ((structure.points_xy + 0.5) * scale).tolist() if points and structure.present else ():
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline=(0, 0, 0), width=2)
+    return picture
+
+
+def _size_xy(image: Slice) -> tuple[int, int]:
+    """Return the size at which a slice is drawn: its longer side in mm (or pixels) fills a panel."""
+    height, width = image.shape_yx
+    row_mm, column_mm = image.spacing_mm or (1.0, 1.0)
+    tall, wide = height * row_mm, width * column_mm
+    scale = _PANEL_PX / max(tall, wide)
+    return (max(1, round(wide * scale)), max(1, round(tall * scale)))
+
+
+def _legend(structure: StructureResult) -> str:
+    if not structure.known:
+        return f"{structure.text}: not known"
+    state = "present" if structure.present else "not present"
+    return f"{structure.text}: {state} ({structure.presence:.2f})"
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=_FONT_PX)

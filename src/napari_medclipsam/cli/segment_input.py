@@ -1,0 +1,165 @@
+"""One input from file to mask file: what ``medclipsam segment`` does for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.cli.outputs import Job
+from napari_medclipsam.cli.preview import render_preview, write_png
+from napari_medclipsam.cli.report import Report, StructureReport
+from napari_medclipsam.cli.saliency_file import write_saliency
+from napari_medclipsam.errors import ImageError, OutputError, PromptError
+from napari_medclipsam.images.intensity import Window
+from napari_medclipsam.images.io import read_image, write_mask
+from napari_medclipsam.images.volume import Volume
+from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.pipeline import PipelineOptions, SliceResult, StructureResult, segment_volume
+from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.reading_view import ReadingView, reading_view
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every input of a run."""
+
+    text: str
+    grounder: TextGrounder
+    segmenter: PromptableSegmenter
+    options: PipelineOptions
+    volume_index: int | None = None
+    series_uid: str | None = None
+    window: Window = "auto"
+    plane: str | None = None
+
+
+def segment_input(job: Job, request: Request, progress: Progress | None = None) -> Report:
+    """Segment one input and write its results; nothing is written unless all slices are done.
+
+    Raises
+    ------
+    MedclipsamError
+        If it can't be read, no phrase is known, or a result can't be written.
+    """
+    start = time.perf_counter()
+    volume = read_image(job.input_path, volume_index=request.volume_index, series_uid=request.series_uid)
+    view = reading_view(volume, request.plane)
+    mask_path = job.mask_target(natural_suffix(volume))
+    if mask_path.resolve() == job.input_path.resolve():
+        raise OutputError(f"The mask would replace its own image {job.input_path}; choose another --output.")
+    report = Report(str(job.input_path), request.text, seconds={"load": time.perf_counter() - start})
+    run = _Run(view, report, keep_saliency=job.saliency_target("") is not None)
+    slices = segment_volume(
+        view.turned, request.text, request.grounder, request.segmenter, request.options, window=request.window
+    )
+    for index, result in slices:
+        run.add(index, result)
+        if progress is not None:
+            progress(index + 1, view.turned.n_slices())
+    _require_known(report, request.grounder.name)
+    _finish(report, volume)
+    write_mask(view.to_stored(run.label_zyx), volume, mask_path)
+    report.mask_path = str(mask_path)
+    saliency_path = job.saliency_target(natural_suffix(volume))
+    if run.saliency_zyx is not None and saliency_path is not None:
+        write_saliency(view.to_stored(run.saliency_zyx), volume, saliency_path)
+        report.saliency_path = str(saliency_path)
+    if job.preview_path is not None and run.best is not None:
+        index, result = run.best
+        image = view.turned.slice_pixels(index, window=request.window)
+        write_png(render_preview(image, result, _caption(job, index, view)), job.preview_path)
+        report.preview_path = str(job.preview_path)
+    return report
+
+
+def natural_suffix(volume: Volume) -> str:
+    """Return the file type that can hold a mask of this input with all that is known of its geometry."""
+    if volume.affine is not None:
+        return ".nii.gz"
+    return ".png" if volume.n_slices() == 1 else ".tif"
+
+
+class _Run:
+    """Gathers the slices of one input."""
+
+    def __init__(self, view: ReadingView, report: Report, keep_saliency: bool) -> None:
+        shape_zyx = view.turned.shape_zyx
+        self._view, self._report = view, report
+        self.label_zyx = np.zeros(shape_zyx, np.uint8)
+        self.saliency_zyx = np.zeros(shape_zyx, np.float32) if keep_saliency else None
+        self.best: tuple[int, SliceResult] | None = None
+        report.structures = [StructureReport(i, p) for i, p in enumerate(parse_structures(report.text), start=1)]
+        report.seconds |= {"embed": 0.0, "ground": 0.0, "segment": 0.0}
+
+    def add(self, index: int, result: SliceResult) -> None:
+        """Take in one slice."""
+        self.label_zyx[index] = result.label_yx
+        if self.saliency_zyx is not None:
+            self.saliency_zyx[index] = result.saliency_yx
+        for name, value in result.seconds.items():
+            self._report.seconds[name] += value
+        for found, told in zip(result.structures, self._report.structures, strict=True):
+            self._add_structure(index, found, told, int((result.label_yx == found.label).sum()))
+        if self.best is None or _weight(result) > _weight(self.best[1]):
+            self.best = (index, result)
+
+    def _add_structure(self, index: int, found: StructureResult, told: StructureReport, pixels: int) -> None:
+        total = told.mask_pixels + pixels
+        if pixels:
+            # The mean over slices, weighted by area, as the estimate of one slice is over its components.
+            told.estimated_iou += (found.estimated_iou - told.estimated_iou) * pixels / total
+        told.mask_pixels = total
+        told.known &= found.known
+        told.present |= found.present
+        told.presence = max(told.presence, found.presence)
+        told.nearest_phrase = told.nearest_phrase or found.saliency.nearest_phrase
+        for box in found.boxes_xyxy if found.present else ():
+            stored_index, stored_box = self._view.box_to_stored(index, box)
+            self._report.boxes_xyxy.append(list(stored_box))
+            self._report.box_slices.append(stored_index)
+            self._report.box_labels.append(found.label)
+
+
+def _weight(result: SliceResult) -> tuple[int, float]:
+    """Order slices for the preview: the largest mask, or without any mask the highest presence."""
+    return int(np.count_nonzero(result.label_yx)), result.presence
+
+
+def _require_known(report: Report, model: str) -> None:
+    """Refuse when no phrase is known: an empty mask would read as "not there"."""
+    if not any(s.known for s in report.structures):
+        raise PromptError(_unknown_sentence(report.structures, model))
+
+
+def _finish(report: Report, volume: Volume) -> None:
+    """Fill in what follows from the slices."""
+    if not report.structures:
+        raise ImageError("The image has no slices; check the file.")
+    report.present = any(s.present for s in report.structures)
+    report.presence = max(s.presence for s in report.structures)
+    report.mask_pixels = sum(s.mask_pixels for s in report.structures)
+    absent = [f'"{s.text}"' for s in report.structures if s.known and not s.present]
+    unknown = [s for s in report.structures if not s.known]
+    sentences = list(volume.notes)
+    if absent:
+        sentences.append(f"Not present: {', '.join(absent)}; nothing was drawn for it.")
+    if unknown:
+        sentences.append(_unknown_sentence(unknown, "used here"))
+    report.message = " ".join(sentences)
+
+
+def _unknown_sentence(unknown: Sequence[StructureReport], model: str) -> str:
+    names = ", ".join(f'"{s.text}"' for s in unknown)
+    nearest = ", ".join(dict.fromkeys(f'"{s.nearest_phrase}"' for s in unknown if s.nearest_phrase))
+    hint = f"the nearest it knows is {nearest}" if nearest else "use other words or another model"
+    return f"The model {model} does not know {names}, so nothing was drawn for it; {hint}."
+
+
+def _caption(job: Job, index: int, view: ReadingView) -> str:
+    count = view.turned.n_slices()
+    return job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"

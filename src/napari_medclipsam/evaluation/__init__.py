@@ -1,0 +1,1 @@
+"""Measuring on data sets with known masks."""

@@ -1,0 +1,78 @@
+"""Writing that is all or nothing, and hashes of files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_medclipsam.errors import OutputError
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `target` that replaces it when the block ends without an error.
+
+    The data is flushed to the disk before the rename, so a crash leaves the old file or the new one, never half of
+    one. The temporary name keeps the suffixes of `target`, for writers that choose the format by them.
+
+    Raises
+    ------
+    OutputError
+        If the folder can't be written or the disk is full; `target` is then as it was.
+    """
+    target = Path(target)
+    suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".gz") else target.suffix
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes private files; a result is as readable as any other file of this user.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+        temporary = None
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder with --output; "
+            "nothing was changed."
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable where the system allows opening folders (not on Windows)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sha256_of(path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file as hexadecimal text; `progress` is called with the bytes read so far."""
+    digest = hashlib.sha256()
+    done = 0
+    with open(path, "rb") as source:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done)
+    return digest.hexdigest()

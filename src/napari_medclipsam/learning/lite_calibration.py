@@ -1,0 +1,113 @@
+"""Step 4 of training medclipsam-lite: thresholds and figures, on the held-out pictures and held-out phrasings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from napari_medclipsam.learning.lite_clicks import SMALLEST_OBJECT, central_pixel, largest_error
+from napari_medclipsam.learning.lite_grounding import known_absent
+from napari_medclipsam.learning.lite_samples import STRUCTURES
+from napari_medclipsam.learning.lite_views import ViewStore
+from napari_medclipsam.models.lite.clicks import ClickDecoder
+from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
+from napari_medclipsam.models.lite.known import PhraseBank
+from napari_medclipsam.models.lite.phrases import PhraseBook
+from napari_medclipsam.models.lite.preprocess import CANVAS
+
+FOUND_SHARE = 0.975
+"""Share of held-out findings that must be called present; the threshold is as high as that allows."""
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
+def held_out(store: ViewStore) -> list[int]:
+    """Rows of the validation views."""
+    return [i for i, view in enumerate(store.views) if view.validation]
+
+
+def calibrate_known(bank: PhraseBank, book: PhraseBook, encode: Encode) -> tuple[float, float, dict[str, float]]:
+    """Set (least_similarity, least_margin) between held-out phrasings of taught structures and untaught phrases."""
+    mine = [p for s in book.structures.values() for p in s.heldout]
+    others = [*book.heldout_unknown, *book.heldout_meaningless]
+    known = np.array([bank.scores(v)[:2] for v in encode(mine)])
+    strange = np.array([bank.scores(v)[:2] for v in encode(others)])
+    # The middle between the lowest leads of the known and the highest of the strange, robust to one outlier each.
+    margin = float((np.quantile(known[:, 1], 0.03) + np.quantile(strange[:, 1], 0.97)) / 2)
+    similarity = float((np.quantile(known[:, 0], 0.02) + np.quantile(strange[:, 0], 0.5)) / 2)
+    taken = [(s[:, 0] >= similarity) & (s[:, 1] >= margin) for s in (known, strange)]
+    figures = {"known_taken_as_known": float(taken[0].mean()), "strange_taken_as_known": float(taken[1].mean())}
+    return similarity, margin, figures
+
+
+@torch.inference_mode()
+def calibrate_presence(
+    head: GroundingHead, store: ViewStore, book: PhraseBook, encode: Encode
+) -> tuple[float, dict[str, float]]:
+    """Set the presence offset and measure saliency on the held-out pictures with held-out phrasings."""
+    phrases = {name: encode(s.heldout) for name, s in book.structures.items()}
+    rng = np.random.default_rng(0)
+    present: list[float] = []
+    absent: dict[str, list[float]] = {"same region": [], "other region": []}
+    dice: dict[str, list[float]] = {}
+    for row in held_out(store):
+        view, bits = store.views[row], store.bits[row]
+        masks = {s: (bits >> STRUCTURES.index(s)) & 1 for s in view.labelled}
+        there = {s for s, m in masks.items() if m.sum() > 0}
+        near, far = known_absent(view, there)
+        asked = [s for s in there if masks[s].sum() >= SMALLEST_OBJECT] + near + [str(rng.choice(far))]
+        vectors = np.stack([phrases[s][int(rng.integers(len(phrases[s])))] for s in asked])
+        embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
+        logits, seen = head(embedding, torch.from_numpy(vectors)[None])
+        for k, structure in enumerate(asked):
+            if structure in there:
+                present.append(float(seen[0, k]))
+                drawn = torch.nn.functional.interpolate(
+                    logits[:, k : k + 1], scale_factor=CANVAS / GRID, mode="bilinear"
+                )[0, 0].numpy()
+                dice.setdefault(f"{view.dataset}: {structure}", []).append(_dice(drawn > 0, masks[structure] > 0))
+            else:
+                absent["same region" if structure in near else "other region"].append(float(seen[0, k]))
+    offset = float(np.quantile(present, 1 - FOUND_SHARE))
+    figures = {f"presence called, {k}": float((np.array(v) >= offset).mean()) for k, v in absent.items() if v}
+    figures["presence called, there"] = float((np.array(present) >= offset).mean())
+    figures |= {f"saliency Dice, {k}": float(np.mean(v)) for k, v in sorted(dice.items())}
+    return offset, figures
+
+
+@torch.inference_mode()
+def click_figures(decoder: ClickDecoder, store: ViewStore, datasets: Sequence[str], most: int = 60) -> dict[str, float]:
+    """Dice after a true box and after 1, 3 and 5 clicks on held-out pictures, a click in the middle of the error."""
+    figures: dict[str, float] = {}
+    for dataset in datasets:
+        scores: dict[str, list[float]] = {}
+        rows = [i for i in held_out(store) if store.views[i].dataset == dataset and store.bits[i].any()][:most]
+        for row in rows:
+            target = store.bits[row] > 0
+            embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
+            ys, xs = np.nonzero(target)
+            box = [[float(xs.min()), float(ys.min())], [float(xs.max()), float(ys.max())]]
+            none = torch.full((1, 1, CANVAS, CANVAS), float("nan"))
+            logits = decoder(embedding, torch.tensor([box]), torch.tensor([[2, 3]]), none)[0]
+            scores.setdefault("box", []).append(_dice(logits[0].numpy() > 0, target))
+            points, labels, mask = [central_pixel(target)], [1], none
+            for clicks in range(1, 6):
+                logits = decoder(embedding, torch.tensor([points]), torch.tensor([labels]), mask)[0]
+                drawn = logits[0].numpy() > 0
+                if clicks in (1, 3, 5):
+                    scores.setdefault(f"{clicks} clicks", []).append(_dice(drawn, target))
+                error = largest_error(drawn, target)
+                if error is not None:
+                    points.append(error[0])
+                    labels.append(error[1])
+                mask = logits.clamp(-16, 16)[:, None]
+        figures |= {f"{dataset}, {k}": float(np.mean(v)) for k, v in scores.items()}
+    return figures
+
+
+def _dice(drawn: np.ndarray, target: np.ndarray) -> float:
+    return float(2 * (drawn & target).sum() / max(int(drawn.sum() + target.sum()), 1))
+
+

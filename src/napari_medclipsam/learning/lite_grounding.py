@@ -1,0 +1,190 @@
+"""Step 2 of training medclipsam-lite: the grounding head, from stored embeddings, masks and phrases."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_GROUPS, STRUCTURES
+from napari_medclipsam.learning.lite_views import View, ViewStore
+from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
+from napari_medclipsam.models.lite.phrases import PhraseBook
+
+PHRASES_PER_VIEW = 3
+
+
+@dataclass(frozen=True)
+class GroundingSettings:
+    """How the head is trained."""
+
+    steps: int = 1500
+    batch: int = 12
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    averaging: float = 0.995
+    seed: int = 0
+
+
+class Asker:
+    """Chooses what to ask of a view: something that is there, something that is not.
+
+    Parameters
+    ----------
+    book : PhraseBook
+        The phrases.
+    encode : callable
+        Phrases to float32 (n, 384); every phrasing is encoded once, here.
+    """
+
+    def __init__(self, book: PhraseBook, encode: Callable[[Sequence[str]], np.ndarray]) -> None:
+        self.book = book
+        texts: list[str] = []
+        for structure in book.structures.values():
+            texts += structure.phrases
+        texts += [*book.unknown, *book.meaningless]
+        unique = list(dict.fromkeys(texts))
+        framed = [(t, template) for t in unique for template in dict.fromkeys(book.templates)]
+        self._place = {pair: row for row, pair in enumerate(framed)}
+        self.vectors = encode([template.format(text) for text, template in framed])
+
+    def _vector(self, text: str, rng: np.random.Generator, sentence: bool = False) -> np.ndarray:
+        template = "{}" if sentence else str(rng.choice(self.book.templates))
+        return self.vectors[self._place[text, template]]
+
+    def present(self, structure: str, kind: str, rng: np.random.Generator) -> np.ndarray:
+        """A phrasing of something that is there."""
+        entry = self.book.structures[structure]
+        if kind in entry.kinds and rng.random() < 0.3:
+            return self._vector(str(rng.choice(entry.kinds[kind])), rng)
+        if rng.random() < 0.2:
+            return self._vector(str(rng.choice(entry.sentences)), rng, sentence=True)
+        return self._vector(str(rng.choice(entry.nouns)), rng)
+
+    def absent(self, structure: str, rng: np.random.Generator) -> np.ndarray:
+        """A phrasing of a structure that is not there, of any of its kinds."""
+        return self._vector(str(rng.choice(self.book.structures[structure].phrases)), rng)
+
+    def untaught(self, rng: np.random.Generator) -> np.ndarray:
+        """A phrase that names nothing the model was taught."""
+        return self._vector(str(rng.choice(self.book.unknown + self.book.meaningless)), rng)
+
+
+def known_absent(view: View, there: set[str]) -> tuple[list[str], list[str]]:
+    """Structures certainly not in a view: (of the same body region, of another one)."""
+    group = GROUPS[view.dataset]
+    near = [s for s in view.labelled if s not in there]
+    far = [s for s in STRUCTURES if STRUCTURE_GROUPS[s] != group]
+    return near, far
+
+
+def questions(
+    view: View, bits: np.ndarray, asker: Asker, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three phrases for a view: vectors (3, 384), soft masks (3, 128, 128), presence (3,)."""
+    areas = {s: int(np.count_nonzero(bits & (1 << STRUCTURES.index(s)))) for s in view.labelled}
+    there = [s for s, area in areas.items() if area >= 12]
+    # A sliver of a structure is neither there nor not there: it is not asked for.
+    near, far = known_absent(view, {s for s, area in areas.items() if area > 0})
+    vectors, masks, presence = [], [], []
+    for turn in range(PHRASES_PER_VIEW):
+        if there and (turn == 0 or (turn == 2 and rng.random() < 0.35)):
+            structure = str(rng.choice(there))
+            vectors.append(asker.present(structure, view.kind, rng))
+            mask = ((bits >> STRUCTURES.index(structure)) & 1).astype(np.float32)
+            masks.append(mask.reshape(GRID, 2, GRID, 2).mean((1, 3)))
+            presence.append(1.0)
+            continue
+        draw = rng.random()
+        if near and draw < 0.5:
+            vectors.append(asker.absent(str(rng.choice(near)), rng))
+        elif draw < 0.7:
+            vectors.append(asker.untaught(rng))
+        else:
+            vectors.append(asker.absent(str(rng.choice(far)), rng))
+        masks.append(np.zeros((GRID, GRID), np.float32))
+        presence.append(0.0)
+    return np.stack(vectors), np.stack(masks), np.array(presence, np.float32)
+
+
+def grounding_loss(
+    logits: torch.Tensor, presence_logits: torch.Tensor, masks: torch.Tensor, presence: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy per cell, soft Dice where the structure is there, cross-entropy of presence."""
+    cells = F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((2, 3))
+    probability = logits.sigmoid()
+    overlap = (probability * masks).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + masks.sum((2, 3)) + 1)
+    there = presence > 0.5
+    seen = F.binary_cross_entropy_with_logits(presence_logits, presence)
+    return 2.0 * cells.mean() + dice[there].mean() + 0.5 * seen
+
+
+def train_grounding(
+    store: ViewStore, asker: Asker, settings: GroundingSettings, log: Callable[[dict[str, float]], None]
+) -> GroundingHead:
+    """Train the head and return its averaged weights.
+
+    Parameters
+    ----------
+    store : ViewStore
+        Encoded views; those held out for validation are left alone.
+    asker : Asker
+        Chooses the phrases.
+    settings : GroundingSettings
+        Steps, rates, seed.
+    log : callable
+        Told a row of figures now and then.
+    """
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    head = GroundingHead().to(memory_format=torch.channels_last)
+    average = copy.deepcopy(head)
+    optimiser = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    training = np.array([i for i, v in enumerate(store.views) if not v.validation])
+    order: list[int] = []
+    started, running = time.monotonic(), 0.0
+    for step in range(settings.steps):
+        while len(order) < settings.batch:
+            order += [int(i) for i in rng.permutation(training)]
+        chosen, order = order[: settings.batch], order[settings.batch :]
+        asked = [questions(store.views[i], store.bits[i], asker, rng) for i in chosen]
+        embeddings = torch.from_numpy(np.stack([store.embeddings[i] for i in chosen]).astype(np.float32))
+        vectors, masks, presence = (torch.from_numpy(np.stack(part)) for part in zip(*asked, strict=True))
+        rate = settings.learning_rate * _schedule(step, settings.steps)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        vectors = vectors + torch.randn_like(vectors) * 0.015
+        embeddings = embeddings.contiguous(memory_format=torch.channels_last)
+        loss = grounding_loss(*head(embeddings, vectors), masks, presence)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        _follow(average, head, min(settings.averaging, (step + 1) / (step + 10)))
+        running += float(loss)
+        if step % 25 == 24:
+            log({"step": step + 1, "loss": running / 25, "seconds": time.monotonic() - started})
+            running = 0.0
+    return average.eval()
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Warm up over 60 steps, then fall along a cosine."""
+    return min((step + 1) / 60, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, current: torch.nn.Module, keep: float) -> None:
+    """Move the averaged weights towards the current ones; counters are copied."""
+    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+        if old.dtype.is_floating_point:
+            old.lerp_(new, 1 - keep)
+        else:
+            old.copy_(new)

@@ -1,0 +1,172 @@
+"""Train medclipsam-lite from the data folder: encode, ground, click, calibrate, write.
+
+Each step leaves its result in a work folder; a run that was stopped goes on with the first step that is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from napari_medclipsam.errors import ModelError
+from napari_medclipsam.files import atomic_path, sha256_of
+from napari_medclipsam.learning.lite_calibration import calibrate_known, calibrate_presence, click_figures
+from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
+from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
+from napari_medclipsam.learning.lite_views import ViewStore, encode_views
+from napari_medclipsam.models.lite.clicks import ClickDecoder
+from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
+from napari_medclipsam.models.lite.grounding import GroundingHead
+from napari_medclipsam.models.lite.known import PhraseBank
+from napari_medclipsam.models.lite.model import Calibration
+from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.models.lite.text import TextEncoder
+from napari_medclipsam.models.registry import find_entry
+from napari_medclipsam.models.store import PACKAGED, verified_paths
+
+CLICK_DATASETS = ("brain_mri", "breast_us", "polyps")
+
+
+@dataclass(frozen=True)
+class LiteSettings:
+    """One run of the training; the defaults made the weights that ship."""
+
+    seed: int = 0
+    grounding: GroundingSettings = field(default_factory=GroundingSettings)
+    clicks: ClickSettings = field(default_factory=ClickSettings)
+
+
+def train_lite(
+    data: Path, output: Path, settings: LiteSettings | None = None, say: Callable[[str], None] = print
+) -> None:
+    """Rebuild the trained parts of medclipsam-lite.
+
+    Parameters
+    ----------
+    data : pathlib.Path
+        The data folder.
+    output : pathlib.Path
+        Receives ``grounding.safetensors``, ``clicks.safetensors`` and ``training-log.jsonl``; its subfolder ``work``
+        (about 2.6 MB a picture) may be deleted afterwards.
+    settings : LiteSettings, optional
+        Seed, steps and rates.
+    say : callable
+        Told a line now and then.
+
+    Raises
+    ------
+    ModelError
+        If the data folder or the frozen encoders' weights are missing.
+    """
+    settings = settings or LiteSettings()
+    if not (data / "brain_mri" / "index.csv").exists():
+        raise ModelError(
+            f"{data} is not the training data: it holds no brain_mri/index.csv. "
+            "Give the folder that docs/model-card.md describes with --data."
+        )
+    work = output / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    log = _Log(output / "training-log.jsonl", say)
+    frozen = _frozen_parts()
+    litemedsam = load_litemedsam(frozen["lite_medsam.pth"])
+    texts = TextEncoder(frozen["model.safetensors"], frozen["tokenizer.json"])
+    log.row({"started": asdict(settings), "threads": torch.get_num_threads(), "processor": platform.processor()})
+    encode_views(data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, log.encoding)
+    store = ViewStore(work)
+    head = _grounding(work, store, texts, settings.grounding, log)
+    decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
+    _finish(output, store, head, decoder, texts, log)
+
+
+def _frozen_parts() -> dict[str, Path]:
+    """The files of the frozen encoders, checked; the parts to be trained need not exist yet."""
+    entry = find_entry("lite")
+    frozen = replace(entry, files=tuple(f for f in entry.files if f.location != PACKAGED))
+    return {path.name: path for path in verified_paths(frozen).values()}
+
+
+def _grounding(
+    work: Path, store: ViewStore, texts: TextEncoder, settings: GroundingSettings, log: _Log
+) -> GroundingHead:
+    path = work / "grounding.safetensors"
+    if path.exists():
+        head = GroundingHead()
+        head.load_state_dict(load_file(path))
+        return head.eval()
+    asker = Asker(phrase_book(), texts)
+    head = train_grounding(store, asker, settings, lambda row: log.row({"grounding": row}))
+    _save(path, head.state_dict())
+    return head
+
+
+def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: ClickSettings, log: _Log) -> ClickDecoder:
+    path = work / "clicks.safetensors"
+    if path.exists():
+        decoder.load_state_dict(load_file(path))
+        return decoder.eval().requires_grad_(False)
+    decoder = train_clicks(store, decoder, settings, lambda row: log.row({"clicks": row}))
+    _save(path, decoder.state_dict())
+    return decoder
+
+
+def _finish(
+    output: Path, store: ViewStore, head: GroundingHead, decoder: ClickDecoder, texts: TextEncoder, log: _Log
+) -> None:
+    """Set the thresholds, measure on the held-out pictures, and write the files that ship."""
+    book = phrase_book()
+    bank = PhraseBank.build(book, texts)
+    similarity, margin, known_figures = calibrate_known(bank, book, texts)
+    offset, presence_figures = calibrate_presence(head, store, book, texts)
+    calibration = Calibration(round(offset, 4), round(similarity, 4), round(margin, 4))
+    figures = known_figures | presence_figures | click_figures(decoder, store, CLICK_DATASETS)
+    log.row({"calibration": asdict(calibration), "validation": {k: round(v, 4) for k, v in figures.items()}})
+    state = head.state_dict() | {
+        "bank.taught": torch.from_numpy(bank.taught),
+        "bank.untaught": torch.from_numpy(bank.untaught),
+    }
+    # Half precision halves the package; the figures above do not change in their third digit.
+    _save(output / "grounding.safetensors", _half(state), {"calibration": json.dumps(asdict(calibration))})
+    _save(output / "clicks.safetensors", _half(decoder.state_dict()))
+    for name in ("grounding.safetensors", "clicks.safetensors"):
+        path = output / name
+        log.row({"written": name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
+
+
+def _half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # The Fourier features that place a click are kept exact.
+    exact = "gaussian_matrix"
+    return {k: v.half() if v.dtype == torch.float32 and exact not in k else v for k, v in state.items()}
+
+
+def _save(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    with atomic_path(path) as temporary:
+        save_file({k: v.contiguous().clone() for k, v in state.items()}, temporary, metadata)
+
+
+class _Log:
+    """Rows of figures, one JSON object a line, also told to the user."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self._path, self._say = path, say
+        self._last = 0.0
+
+    def row(self, figures: dict[str, object]) -> None:
+        line = json.dumps(figures, default=float)
+        with open(self._path, "a", encoding="utf-8") as target:
+            target.write(line + "\n")
+        self._say(line)
+
+    def encoding(self, done: int, total: int) -> None:
+        """Say how far the encoding is, every half minute."""
+        if time.monotonic() - self._last > 30 or done == total:
+            self._last = time.monotonic()
+            self._say(f"encoded {done} of {total} pictures")
+
+

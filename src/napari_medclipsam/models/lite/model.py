@@ -1,0 +1,254 @@
+"""medclipsam-lite: text to saliency and prompts to masks, both from one embedding of the slice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
+from napari_medclipsam.models.embedding_cache import EmbeddingCache, embedding_key
+from napari_medclipsam.models.lite.clicks import ClickDecoder
+from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
+from napari_medclipsam.models.lite.grounding import GroundingHead
+from napari_medclipsam.models.lite.known import PhraseBank
+from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_canvas, to_canvas
+from napari_medclipsam.models.lite.text import TextEncoder
+
+_NULL_PHRASE = "image"
+_REMEMBERED_TRUNKS = 8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was set on the validation pictures.
+
+    Parameters
+    ----------
+    presence_offset : float
+        The presence logit that counts as 0.5.
+    least_similarity, least_margin : float
+        See `PhraseBank`.
+    """
+
+    presence_offset: float = 0.0
+    least_similarity: float = 0.0
+    least_margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class LiteFiles:
+    """Where the parts of the model are; their hashes have been checked."""
+
+    litemedsam: Path
+    text_weights: Path
+    tokenizer: Path
+    grounding: Path
+    clicks: Path
+
+
+class LiteModel:
+    """A TextGrounder and a PromptableSegmenter in one.
+
+    Parameters
+    ----------
+    files : LiteFiles
+        The weights.
+    encoder_hash : str
+        SHA-256 of the image encoder's weights, part of every cache key.
+    device : str
+        "cpu", "cuda" or "mps".
+    cache : EmbeddingCache, optional
+        Default: memory and the user's cache folder.
+    """
+
+    name = "lite"
+
+    def __init__(
+        self, files: LiteFiles, encoder_hash: str, device: str = "cpu", cache: EmbeddingCache | None = None
+    ) -> None:
+        from safetensors import safe_open
+
+        litemedsam = load_litemedsam(files.litemedsam)
+        self._encode = build_encoder(litemedsam.image_encoder, device)
+        self._texts = TextEncoder(files.text_weights, files.tokenizer)
+        self._device = torch.device(device)
+        with safe_open(str(files.grounding), "pt") as stored:
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
+            self.calibration = Calibration(**json.loads((stored.metadata() or {})["calibration"]))
+        bank = [tensors.pop(f"bank.{part}").numpy() for part in ("taught", "untaught")]
+        try:
+            self.bank = PhraseBank(
+                phrase_book(), *bank, self.calibration.least_similarity, self.calibration.least_margin
+            )
+        except ValueError as error:
+            raise ModelError(f"The files of medclipsam-lite do not fit together: {error}.") from error
+        self._head = GroundingHead()
+        self._head.load_state_dict({key: value.float() for key, value in tensors.items()})
+        self._head.eval().requires_grad_(False).to(self._device)
+        self._decoder = load_decoder(litemedsam, files.clicks).to(self._device)
+        self._encoder_hash = encoder_hash
+        self._cache = cache if cache is not None else EmbeddingCache()
+        self._trunks: OrderedDict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def embed(self, image: Slice) -> Embedding:
+        """Encode a slice, or take it from the cache.
+
+        Parameters
+        ----------
+        image : Slice
+            What the reader sees.
+
+        Returns
+        -------
+        Embedding
+            Its features are float32 (256, 64, 64).
+
+        Raises
+        ------
+        ImageError
+            If every pixel has the same value.
+        """
+        key = embedding_key(image, self._encoder_hash, VERSION)
+        features = self._cache.get_or_compute(key, lambda: self._encode(to_canvas(image.pixels)))
+        return Embedding(features, image.shape_yx, key)
+
+    @torch.inference_mode()
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
+        """Say where a phrase is seen, whether it is there, and whether it is known at all.
+
+        Parameters
+        ----------
+        image : Slice
+            What the reader sees.
+        text : str
+            One phrase.
+
+        Returns
+        -------
+        SaliencyMap
+            All zeros for a phrase the model does not know.
+
+        Raises
+        ------
+        PromptError
+            If the phrase is empty.
+        ImageError
+            If every pixel has the same value.
+        """
+        phrase = " ".join(text.split())
+        if not phrase:
+            raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
+        vector = self._texts([phrase])[0]
+        familiarity = self.bank.judge(vector)
+        if not familiarity.known:
+            empty = np.zeros(image.shape_yx, np.float32)
+            return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
+        trunk = self._trunk(self.embed(image))
+        phrases = torch.from_numpy(np.stack([vector, self._texts([_NULL_PHRASE])[0]])).to(self._device)
+        both = tuple(features.expand(2, -1, -1, -1) for features in trunk)
+        logits, presence = self._head.answer((both[0], both[1], both[2]), phrases)
+        values = logits.sigmoid().cpu().numpy()
+        seen = float((presence[0] - self.calibration.presence_offset).sigmoid())
+        map_yx = np.clip(from_canvas(values[0], Fit.of(image.shape_yx)), 0.0, 1.0)
+        return SaliencyMap(map_yx, text, seen, seen >= 0.5, True, _difference(*values), familiarity.nearest_phrase)
+
+    def _trunk(self, embedding: Embedding) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The head's features of a slice; the last few are remembered, for several phrases on one slice."""
+        with self._lock:
+            if embedding.key in self._trunks:
+                self._trunks.move_to_end(embedding.key)
+                return self._trunks[embedding.key]
+        features = self._head.trunk(torch.from_numpy(embedding.features)[None].to(self._device))
+        with self._lock:
+            self._trunks[embedding.key] = features
+            while len(self._trunks) > _REMEMBERED_TRUNKS:
+                self._trunks.popitem(last=False)
+        return features
+
+    @torch.inference_mode()
+    def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
+        """Outline the one object that points, a box and an earlier mask describe.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            From `embed`.
+        prompts : PromptSet
+            At least one of points, box and mask.
+
+        Returns
+        -------
+        MaskResult
+            Logits at image size.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, or the mask prompt is not of the image's size.
+        """
+        if prompts.is_empty:
+            raise PromptError("There is no prompt. Click on the structure or draw a box around it.")
+        fit = Fit.of(embedding.shape_yx)
+        points, labels = _canvas_prompts(prompts, fit)
+        logits, estimated = self._decoder(
+            torch.from_numpy(embedding.features)[None].to(self._device),
+            points[None].to(self._device),
+            labels[None].to(self._device),
+            _canvas_mask(prompts, fit)[None, None].to(self._device),
+        )
+        full = from_canvas(logits[0].cpu().numpy(), fit)
+        return MaskResult(full, float(estimated[0].clamp(0, 1)))
+
+
+def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
+    """LiteMedSAM's decoder with the weights trained here."""
+    from safetensors.torch import load_file
+
+    decoder = ClickDecoder(litemedsam)
+    decoder.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    return decoder.eval().requires_grad_(False)
+
+
+def _difference(values: np.ndarray, null_values: np.ndarray) -> float:
+    """1 minus the correlation of two maps, in [0, 1]: did the text matter?"""
+    if values.std() < 1e-6 or null_values.std() < 1e-6:
+        return 1.0
+    return float(np.clip(1.0 - np.corrcoef(values.ravel(), null_values.ravel())[0, 1], 0.0, 1.0))
+
+
+def _canvas_prompts(prompts: PromptSet, fit: Fit) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and box corners on the canvas: (n, 2) and labels (n,)."""
+    points = fit.points_to_canvas(prompts.points_xy)
+    labels = list(prompts.point_labels)
+    if prompts.box_xyxy is not None:
+        corners = fit.points_to_canvas(np.array(prompts.box_xyxy, np.float32).reshape(2, 2))
+        points = np.concatenate([points, corners])
+        labels += [2, 3]
+    if not labels:
+        points, labels = np.zeros((1, 2), np.float32), [-1]
+    return torch.from_numpy(np.asarray(points, np.float32)), torch.tensor(labels, dtype=torch.long)
+
+
+def _canvas_mask(prompts: PromptSet, fit: Fit) -> torch.Tensor:
+    """A mask prompt on the canvas, far outside beyond the image; NaN where there is none."""
+    if prompts.mask_logits_yx is None:
+        return torch.full((CANVAS, CANVAS), float("nan"))
+    given = np.asarray(prompts.mask_logits_yx, np.float32)
+    if given.shape != fit.shape_yx:
+        raise PromptError(f"The mask prompt has shape {given.shape}, but the image {fit.shape_yx}; they must agree.")
+    height, width = fit.inner_yx
+    values = torch.from_numpy(np.clip(given, -16, 16))[None, None]
+    inner = torch.nn.functional.interpolate(values, (height, width), mode="bilinear", antialias=True)[0, 0]
+    canvas = torch.full((CANVAS, CANVAS), -16.0)
+    canvas[:height, :width] = inner
+    return canvas

@@ -1,0 +1,384 @@
+"""Text to mask: text → saliency → presence → coarse mask → components → prompts → mask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medclipsam.errors import ModelError
+from napari_medclipsam.images.intensity import Window
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import (
+    Embedding,
+    PromptableSegmenter,
+    PromptSet,
+    SaliencyMap,
+    TextGrounder,
+)
+from napari_medclipsam.prompting.from_saliency import prompts_for
+from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.coarse import CoarseMethod, coarse_mask, coarse_threshold, components
+
+if TYPE_CHECKING:
+    from napari_medclipsam.images.volume import Volume
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """How saliency becomes prompts.
+
+    Parameters
+    ----------
+    coarse : {"threshold", "otsu", "kmeans"}
+        Coarse mask from the saliency; "threshold" suits calibrated maps such as those of `lite`.
+    level : float
+        The threshold of the coarse method "threshold".
+    max_components : int
+        Regions kept per structure, largest first.
+    min_share : float
+        Regions smaller than this share of the largest are dropped.
+    box_margin : float
+        Each box grows on each side by this share of its own side.
+    n_positive, n_negative : int
+        Points inside and outside each component; a box alone does best for lesions (MedCLIP-SAMv2, table 6).
+    use_mask : bool
+        Give the saliency to the segmenter as a mask prompt.
+    """
+
+    coarse: CoarseMethod = "threshold"
+    level: float = 0.5
+    max_components: int = 4
+    min_share: float = 0.1
+    box_margin: float = 0.05
+    n_positive: int = 0
+    n_negative: int = 0
+    use_mask: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class StructureResult:
+    """What was found for one phrase in one slice.
+
+    Parameters
+    ----------
+    label : int
+        Its value in ``SliceResult.label_yx``: 1 for the first phrase, and so on.
+    saliency : SaliencyMap
+        The grounder's answer, with presence, whether the phrase is known and the nearest known phrase.
+    mask_yx : numpy.ndarray
+        bool at image size: the whole structure, also where another structure overlaps it.
+    score_yx : numpy.ndarray
+        float32 at image size, 0 outside the mask: settles overlaps (see `settle_overlaps`).
+    prompts : tuple of PromptSet
+        One per component, as the segmenter got them.
+    estimated_iou : float
+        The segmenter's estimate, averaged over the components by area; 0 where nothing was drawn.
+    """
+
+    label: int
+    saliency: SaliencyMap
+    mask_yx: np.ndarray
+    score_yx: np.ndarray
+    prompts: tuple[PromptSet, ...] = ()
+    estimated_iou: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The phrase."""
+        return self.saliency.text
+
+    @property
+    def known(self) -> bool:
+        """False when the model does not know the phrase; then nothing is drawn."""
+        return self.saliency.known
+
+    @property
+    def presence(self) -> float:
+        """The grounder's score in [0, 1] that the structure is in the slice."""
+        return self.saliency.presence
+
+    @property
+    def present(self) -> bool:
+        """True when the model says that it is there and a mask was drawn."""
+        return bool(self.saliency.present and self.mask_yx.any())
+
+    @property
+    def boxes_xyxy(self) -> tuple[tuple[float, float, float, float], ...]:
+        """The box prompts, one per component."""
+        return tuple(p.box_xyxy for p in self.prompts if p.box_xyxy is not None)
+
+    @property
+    def points_xy(self) -> np.ndarray:
+        """The positive point prompts, float32 (n, 2)."""
+        inside = [p.points_xy[p.point_labels == 1] for p in self.prompts]
+        return np.concatenate([np.zeros((0, 2), np.float32), *inside])
+
+
+@dataclass(frozen=True, eq=False)
+class SliceResult:
+    """What was found in one slice.
+
+    Parameters
+    ----------
+    structures : tuple of StructureResult
+        One per phrase, in the order of the text.
+    label_yx : numpy.ndarray
+        uint8 at image size: 0 for nothing, else the label of the structure.
+    seconds : dict
+        Wall time of "embed", "ground" and "segment". With a grounder that does not share the segmenter's embedding,
+        its own encoding counts as "ground".
+    """
+
+    structures: tuple[StructureResult, ...]
+    label_yx: np.ndarray
+    seconds: dict[str, float] = field(default_factory=lambda: {"embed": 0.0, "ground": 0.0, "segment": 0.0})
+
+    @property
+    def present(self) -> bool:
+        """True when anything was drawn."""
+        return any(s.present for s in self.structures)
+
+    @property
+    def known(self) -> bool:
+        """True when the model knows every phrase."""
+        return all(s.known for s in self.structures)
+
+    @property
+    def presence(self) -> float:
+        """The largest presence of the structures."""
+        return max(s.presence for s in self.structures)
+
+    @property
+    def boxes_xyxy(self) -> tuple[tuple[float, float, float, float], ...]:
+        """The box prompts of all structures."""
+        return tuple(box for s in self.structures for box in s.boxes_xyxy)
+
+    @property
+    def points_xy(self) -> np.ndarray:
+        """The positive point prompts of all structures, float32 (n, 2)."""
+        return np.concatenate([np.zeros((0, 2), np.float32), *(s.points_xy for s in self.structures)])
+
+    @property
+    def saliency_yx(self) -> np.ndarray:
+        """The saliency maps of all structures as one: their maximum, float32."""
+        return np.maximum.reduce([s.saliency.values_yx for s in self.structures])
+
+    @property
+    def estimated_iou(self) -> float:
+        """Mean estimate over the structures that were drawn; 0 where none was."""
+        drawn = [s.estimated_iou for s in self.structures if s.present]
+        return float(np.mean(drawn)) if drawn else 0.0
+
+
+def segment_slice(
+    image: Slice,
+    text: str,
+    grounder: TextGrounder,
+    segmenter: PromptableSegmenter,
+    options: PipelineOptions | None = None,
+) -> SliceResult:
+    """Find and outline what `text` names in one slice.
+
+    Parameters
+    ----------
+    image : Slice
+        The slice as the reader sees it.
+    text : str
+        One structure, or several separated by ``;``.
+    grounder, segmenter : TextGrounder, PromptableSegmenter
+        May be one model (`lite`), which then encodes the slice once for both.
+    options : PipelineOptions, optional
+        The defaults suit `lite`.
+
+    Returns
+    -------
+    SliceResult
+        With nothing drawn for a structure that is absent or not known.
+
+    Raises
+    ------
+    PromptError
+        If the text can't be used.
+    ModelError
+        If a model answers in another size than the image's.
+    """
+    options = options or PipelineOptions()
+    phrases = parse_structures(text)
+    seconds = {"embed": 0.0, "ground": 0.0, "segment": 0.0}
+    embedding: Embedding | None = None
+    if isinstance(grounder, PromptableSegmenter):
+        # A grounder that works on an embedding caches it: encode here, so that "ground" is the cost of the text alone.
+        with _timed(seconds, "embed"):
+            shared = grounder.embed(image)
+            embedding = shared if segmenter is grounder else None
+    structures = []
+    for label, phrase in enumerate(phrases, start=1):
+        with _timed(seconds, "ground"):
+            saliency = _checked(grounder.saliency(image, phrase), image)
+            prompts = _prompts(saliency, options)
+        if prompts and embedding is None:
+            # Encoding with a large SAM takes seconds: only when there is something to outline, and once.
+            with _timed(seconds, "embed"):
+                embedding = segmenter.embed(image)
+        with _timed(seconds, "segment"):
+            structures.append(_outline(label, saliency, prompts, embedding, segmenter))
+    return SliceResult(tuple(structures), settle_overlaps(structures), seconds)
+
+
+def _prompts(saliency: SaliencyMap, options: PipelineOptions) -> tuple[PromptSet, ...]:
+    """Return one prompt set per kept component of the coarse mask; none for what is absent or not known."""
+    values = saliency.values_yx
+    coarse_yx = coarse_mask(saliency, options.coarse, options.level)
+    threshold = coarse_threshold(values, options.coarse, options.level)
+    found = components(coarse_yx, values, options.max_components, min_share=options.min_share)
+    return tuple(
+        prompts_for(
+            component,
+            values,
+            threshold,
+            # Everything else in the coarse mask, dropped crumbs too: the mask prompt describes this component alone.
+            others_yx=coarse_yx & ~component.mask_yx,
+            box_margin=options.box_margin,
+            n_positive=options.n_positive,
+            n_negative=options.n_negative,
+            use_mask=options.use_mask,
+        )
+        for component in found
+    )
+
+
+def _outline(
+    label: int,
+    saliency: SaliencyMap,
+    prompts: tuple[PromptSet, ...],
+    embedding: Embedding | None,
+    segmenter: PromptableSegmenter,
+) -> StructureResult:
+    """Segment each component and join them to one structure."""
+    values = saliency.values_yx
+    nothing = StructureResult(label, saliency, np.zeros(values.shape, bool), np.zeros(values.shape, np.float32))
+    if embedding is None or not prompts:
+        return nothing
+    results = [segmenter.masks(embedding, p) for p in prompts]
+    if any(r.logits_yx.shape != values.shape for r in results):
+        raise ModelError(
+            f"The model {segmenter.name!r} gave a mask of shape {results[0].logits_yx.shape} for an image of shape "
+            f"{values.shape}; use another model and report this."
+        )
+    logits = np.maximum.reduce([r.logits_yx for r in results])
+    mask = logits > 0
+    areas = [int(r.mask_yx.sum()) for r in results]
+    if not mask.any():
+        return nothing
+    score = np.where(mask, values / (1 + np.exp(-np.clip(logits, -30, 30))), 0).astype(np.float32)
+    iou = float(np.average([r.estimated_iou for r in results], weights=areas))
+    return StructureResult(label, saliency, mask, score, prompts, iou)
+
+
+def settle_overlaps(structures: Sequence[StructureResult]) -> np.ndarray:
+    """Return the label mask (uint8): a pixel claimed by several structures goes to the one with the highest score.
+
+    The score is saliency times the segmenter's probability. Both outlines claim the pixel, so the segmenter has little
+    to say about whose it is; which name fits there is what the saliency measures, and the probability breaks its ties
+    at edges. Estimated IoU is one number per mask: it would give every disputed pixel to the same structure. Equal
+    scores go to the structure named first.
+    """
+    label = np.zeros(structures[0].mask_yx.shape, np.uint8)
+    best = np.full(label.shape, -1.0, np.float32)
+    for structure in structures:
+        wins = structure.mask_yx & (structure.score_yx > best)
+        label[wins] = structure.label
+        best[wins] = structure.score_yx[wins]
+    return label
+
+
+def segment_volume(
+    volume: Volume,
+    text: str,
+    grounder: TextGrounder,
+    segmenter: PromptableSegmenter,
+    options: PipelineOptions | None = None,
+    *,
+    axis: int = 0,
+    window: Window = "auto",
+    indices: Sequence[int] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, SliceResult]]:
+    """Yield (slice index, result) slice by slice.
+
+    Nothing is kept between slices, so memory does not grow with the volume. Close the generator, or let `cancelled`
+    return True, to stop before the next slice. Constant slices (outside the body) are not shown to the models and come
+    back empty.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image.
+    text, grounder, segmenter, options
+        As for `segment_slice`.
+    axis : int
+        The array axis that is sliced.
+    window : str or tuple of float
+        Intensity window, as for ``Volume.slice_pixels``.
+    indices : sequence of int, optional
+        Which slices, in this order; all by default.
+    cancelled : callable, optional
+        Asked before each slice.
+    """
+    phrases = parse_structures(text)
+    refusal: SliceResult | None = None
+    for index in range(volume.n_slices(axis)) if indices is None else indices:
+        if cancelled is not None and cancelled():
+            return
+        image = volume.slice_pixels(index, axis=axis, window=window)
+        if refusal is not None:
+            result = _empty_result(image.shape_yx, refusal)
+        elif image.pixels.min() == image.pixels.max():
+            result = _empty_result(image.shape_yx, phrases)
+        else:
+            result = segment_slice(image, text, grounder, segmenter, options)
+            if not any(s.known for s in result.structures):
+                # Whether a phrase is known depends on the words alone: the other slices need no model.
+                refusal = result
+        yield index, result
+
+
+def _empty_result(shape_yx: tuple[int, int], like: SliceResult | tuple[str, ...]) -> SliceResult:
+    """Return a result with nothing drawn, for given phrases or with the refusals of another slice."""
+    if isinstance(like, SliceResult):
+        answers = [s.saliency for s in like.structures]
+    else:
+        answers = [SaliencyMap(np.zeros((1, 1), np.float32), phrase, presence=0.0, present=False) for phrase in like]
+    structures = tuple(
+        StructureResult(
+            label,
+            replace(answer, values_yx=np.zeros(shape_yx, np.float32)),
+            np.zeros(shape_yx, bool),
+            np.zeros(shape_yx, np.float32),
+        )
+        for label, answer in enumerate(answers, start=1)
+    )
+    return SliceResult(structures, np.zeros(shape_yx, np.uint8))
+
+
+def _checked(saliency: SaliencyMap, image: Slice) -> SaliencyMap:
+    """Return the map if it has the size of the image; a model's answer in another size is never stretched to fit."""
+    if saliency.values_yx.shape != image.shape_yx:
+        raise ModelError(
+            f"The model gave a saliency map of shape {saliency.values_yx.shape} for an image of shape "
+            f"{image.shape_yx}; use another model and report this."
+        )
+    return saliency
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the wall time of a block to ``seconds[name]``."""
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start

@@ -1,0 +1,105 @@
+"""Volumes turned the way radiologists read them: models know upright slices, whatever order the file has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.errors import ImageError
+from napari_medclipsam.images.orientation import reorient
+from napari_medclipsam.images.volume import Volume
+
+PLANES = ("axial", "coronal", "sagittal")
+
+# (i, j, k) of the turned volume grow towards these: patient's left on the right of the picture; anterior or head up.
+_CODES = {"axial": "LPS", "coronal": "LIA", "sagittal": "PIL"}
+_THROUGH = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
+_THICK = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingView:
+    """A volume as it is read, slice by slice along its first axis, and the way back to the stored grid.
+
+    Parameters
+    ----------
+    stored : Volume
+        As it is in the file.
+    turned : Volume
+        The same voxels with axes swapped and flipped; `stored` itself where the geometry is not known.
+    codes : str
+        Orientation of `turned`; "" where nothing was turned.
+    """
+
+    stored: Volume
+    turned: Volume
+    codes: str
+
+    def to_turned(self, array_zyx: np.ndarray) -> np.ndarray:
+        """Return an array on the grid of `stored` on the grid of `turned`."""
+        if self.stored.affine is None or not self.codes:
+            return array_zyx
+        return reorient(array_zyx, self.stored.affine, self.codes)[0]
+
+    def to_stored(self, array_zyx: np.ndarray) -> np.ndarray:
+        """Return an array on the grid of `turned` on the grid of `stored`."""
+        return self.stored.restored_mask(array_zyx, self.codes) if self.codes else array_zyx
+
+    def box_to_stored(
+        self, index: int, box_xyxy: tuple[float, float, float, float]
+    ) -> tuple[int, tuple[float, float, float, float]]:
+        """Return slice index and box in indices of the stored array.
+
+        The slice index counts along the stored axis that the plane is across; x and y of the box run along the other
+        two (of z, y, x: y is the earlier one, x the later one).
+        """
+        x0, y0, x1, y1 = box_xyxy
+        if self.stored.affine is None or self.turned.affine is None:
+            return index, box_xyxy
+        to_stored = np.linalg.inv(self.stored.affine) @ self.turned.affine
+        corners_xyz = (to_stored @ np.array([[x0, y0, index, 1], [x1, y1, index, 1]]).T)[:3].T
+        corners_zyx = np.sort(corners_xyz, axis=0)[:, ::-1]
+        across = int(np.argmax(np.abs(to_stored[:3, 2])[::-1]))
+        rows, columns = (a for a in range(3) if a != across)
+        low, high = corners_zyx.tolist()
+        return round(low[across]), (low[columns], low[rows], high[columns], high[rows])
+
+
+def reading_view(volume: Volume, plane: str | None = None) -> ReadingView:
+    """Return how a volume is read.
+
+    Parameters
+    ----------
+    volume : Volume
+        A picture, a stack or a volume with geometry.
+    plane : {"axial", "coronal", "sagittal"}, optional
+        By default the plane in which it was acquired: across the axis with thick or single slices, axial where voxels
+        are about cubes.
+
+    Raises
+    ------
+    ImageError
+        If a plane is asked for and the image has no geometry that would say which it is.
+    """
+    if volume.affine is None:
+        if plane is not None:
+            raise ImageError(
+                f"This image does not say how it lies in the patient, so it has no {plane} plane; leave --axis out."
+            )
+        return ReadingView(volume, volume, "")
+    codes = _CODES[plane or _acquired_plane(volume)]
+    return ReadingView(volume, volume.reoriented(codes), codes)
+
+
+def _acquired_plane(volume: Volume) -> str:
+    spacing, codes = volume.spacing_zyx_mm, volume.axis_codes
+    assert spacing is not None and codes is not None  # the caller has checked the affine
+    codes_zyx = codes[::-1]
+    single = [axis for axis, n in enumerate(volume.shape_zyx) if n == 1]
+    if single:
+        return _THROUGH[codes_zyx[single[0]]]
+    thickest = int(np.argmax(spacing))
+    if spacing[thickest] > _THICK * sorted(spacing)[1]:
+        return _THROUGH[codes_zyx[thickest]]
+    return "axial"

@@ -1,0 +1,97 @@
+"""A brain to try things on, without a download: a real template with a simulated lesion.
+
+The template is the MNI152 T1 average (ICBM 2009a nonlinear symmetric, © McConnell Brain Imaging Centre; free to use,
+copy and distribute with that notice), which the nilearn wheel carries. The lesion is drawn, so its mask is known. It is
+a sample for demos and tests: no accuracy figure comes from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from napari_medclipsam.errors import ImageError
+from napari_medclipsam.images.io import read_image
+from napari_medclipsam.images.volume import Volume
+
+SAMPLE_TEXT = "brain tumor"
+
+_TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+_CENTER_MM = (-31.0, 36.0, 16.0)  # MNI coordinates (right, anterior, superior): left frontal lobe
+_RADIUS_MM = 13.0
+_CORE_MM = 7.0
+_OEDEMA_MM = 9.0
+
+
+def template_path() -> Path:
+    """Return where the installed nilearn keeps the MNI152 T1 template.
+
+    Raises
+    ------
+    ImageError
+        If nilearn is not installed, or its wheel no longer carries the template.
+    """
+    # find_spec does not import nilearn, which takes a second.
+    spec = find_spec("nilearn")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        if (path := Path(folder) / _TEMPLATE).is_file():
+            return path
+    raise ImageError(
+        "The sample brain is part of nilearn 0.14, which is missing here; run: pip install 'nilearn==0.14.*'"
+    )
+
+
+def sample_brain() -> tuple[Volume, np.ndarray]:
+    """Return the sample brain and the mask of its lesion.
+
+    The lesion looks like a ring-enhancing mass on T1 with contrast: 26 mm across, a bright uneven rim around a dark
+    core of about 14 mm, in a slightly dark oedema. The same arrays come back each time.
+
+    Returns
+    -------
+    volume : Volume
+        T1-like, uint8, 1 mm.
+    lesion_mask_zyx : numpy.ndarray
+        bool, on the grid of the volume.
+    """
+    volume = read_image(template_path())
+    brain = np.asarray(volume.array_zyx, np.float32)
+    depth = _depth_mm(volume, brain.shape)
+    noise = _texture(brain.shape)
+    # A smooth wobble of the distance makes the outline lobed, as grown lesions are, not a ball.
+    depth = depth + 2.5 * _texture(brain.shape, smooth=7.0)
+    inside_brain = ndimage.gaussian_filter((brain > 0).astype(np.float32), 1.0)
+    oedema = _soft(depth, _RADIUS_MM + _OEDEMA_MM, 2.0) * inside_brain
+    tumour = _soft(depth, _RADIUS_MM, 0.7) * inside_brain
+    core = _soft(depth, _CORE_MM, 1.0)
+    image = brain * (1 - 0.22 * oedema)
+    mass = (235 + 14 * noise) * (1 - core) + (70 + 8 * noise) * core
+    image = np.clip(image * (1 - tumour) + mass * tumour, 0, 255)
+    mask = (depth < _RADIUS_MM) & (brain > 0)
+    return replace(volume, array_zyx=np.rint(image).astype(np.uint8)), mask
+
+
+def _depth_mm(volume: Volume, shape_zyx: tuple[int, ...]) -> np.ndarray:
+    """Return each voxel's distance from the centre of the lesion, in mm."""
+    k, j, i = np.meshgrid(*(np.arange(n) for n in shape_zyx), indexing="ij")
+    affine = np.asarray(volume.affine)
+    # The affine takes (i, j, k); the array is (k, j, i).
+    xyz = np.einsum("rc,c...->r...", affine[:3, :3], np.stack([i, j, k]).astype(float))
+    centre = (np.asarray(_CENTER_MM) - affine[:3, 3]).reshape(3, 1, 1, 1)
+    return np.asarray(np.linalg.norm(xyz - centre, axis=0), np.float32)
+
+
+def _texture(shape: tuple[int, ...], smooth: float = 1.5) -> np.ndarray:
+    """Return smooth noise with mean 0 and standard deviation 1."""
+    field = ndimage.gaussian_filter(np.random.default_rng(152).standard_normal(shape).astype(np.float32), smooth)
+    return np.asarray((field - field.mean()) / field.std(), np.float32)
+
+
+def _soft(depth: np.ndarray, radius: float, width: float) -> np.ndarray:
+    """Return 1 inside `radius`, 0 outside, with an edge about `width` mm wide."""
+    return np.asarray(1 / (1 + np.exp(np.clip((depth - radius) / (width / 2), -30, 30))), np.float32)
