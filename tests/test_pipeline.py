@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from synthetic import Both, IntensityGrounder, RegionGrower, picture
 
 from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import MaskResult, SaliencyMap
 from napari_medclipsam.pipeline import PipelineOptions, StructureResult, segment_slice, segment_volume, settle_overlaps
+from synthetic import Both, IntensityGrounder, RegionGrower, picture
 
 
 def test_one_structure_is_found_and_outlined_exactly():
@@ -139,7 +139,7 @@ def test_an_unknown_phrase_is_asked_once_for_a_whole_volume():
 
 
 def test_other_axes_have_their_own_planes():
-    volume, masks = stack()
+    volume, _ = stack()
     model = Both()
     results = dict(segment_volume(volume, "disk", model, model, axis=1))
     assert len(results) == 64 and results[18].label_yx.shape == (4, 64)

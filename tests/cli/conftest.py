@@ -1,9 +1,9 @@
 import nibabel
 import numpy as np
 import pytest
-from synthetic import Both, picture, save
 
 from napari_medclipsam.cli import main
+from synthetic import Both, picture, save
 
 
 @pytest.fixture
@@ -42,5 +42,5 @@ def nifti(tmp_path):
     affine = np.array([[0.9, 0.05, 0, -20], [-0.05, 0.9, 0, 5], [0, 0, -5, 80], [0, 0, 0, 1]])
     path = tmp_path / "in" / "head.nii.gz"
     path.parent.mkdir(exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(stack_kyx.T.astype(np.int16), affine), path)
+    nibabel.save(nibabel.Nifti1Image(stack_kyx.T, affine), path)
     return path, mask_kyx.T

@@ -3,6 +3,7 @@ import json
 import nibabel
 import numpy as np
 from PIL import Image
+
 from synthetic import picture, save
 
 KEYS = {"input", "text", "present", "presence", "boxes_xyxy", "mask_pixels", "mask_path", "seconds", "message"}
@@ -94,7 +95,7 @@ def test_batch_with_one_failure(run, tmp_path):
 
 def test_batch_of_equal_names_and_a_missing_file(run, png, tmp_path):
     other = save(tmp_path / "elsewhere" / "scan.png", picture("disk")[0])
-    code, out, err = run("segment", png[0], other, tmp_path / "gone.png", "--text", "disk")
+    code, _, err = run("segment", png[0], other, tmp_path / "gone.png", "--text", "disk")
     assert code == 2 and "gone.png" in err
     names = sorted(p.name for p in (tmp_path / "here" / "medclipsam-output").iterdir())
     assert names == ["elsewhere_scan_mask.png", "in_scan_mask.png", "results.csv"]

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import save
 
 from napari_medclipsam.errors import GeometryError, ImageError
 from napari_medclipsam.evaluation.datasets import open_dataset, read_sample
+from synthetic import save
 
 DATA = Path(os.environ.get("MEDCLIPSAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from synthetic import Both
 
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.evaluation.datasets import open_dataset
 from napari_medclipsam.evaluation.run import evaluate
+from synthetic import Both
 
 
 def test_figures_of_a_model_that_is_right(data_set):

@@ -202,10 +202,26 @@ def test_compressed_copies_are_the_same(syntax: Any, write_series: Write) -> Non
 
 
 def test_lossless_jpeg_is_the_same(write_series: Write) -> None:
-    gdcm = pytest.importorskip("gdcm", reason="python-gdcm writes the lossless JPEG copy")
-    slices = [make_big_slice(n) for n in range(3)]
-    folder = write_series(slices)
+    folder = write_series([make_big_slice(n) for n in range(3)])
     plain = read_image(folder)
+    to_lossless_jpeg(folder)
+    assert np.array_equal(read_image(folder).array_zyx, plain.array_zyx)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(4, 241), (6, 33), (8, 31), (9, 3), (1, 0), (-2, 0)])
+def test_damaged_lossless_jpeg_never_reaches_gdcm(offset: int, value: int, write_series: Write) -> None:
+    """It would crash the whole process, so a failure here ends the test run."""
+    folder = write_series([make_big_slice(0)])
+    to_lossless_jpeg(folder)
+    file = folder / "IM0000.dcm"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"\xff\xc3") + offset] = value
+    file.write_bytes(content)
+    assert "damaged" in refusal(ImageError, folder)
+
+
+def to_lossless_jpeg(folder: Path) -> None:
+    gdcm = pytest.importorskip("gdcm", reason="python-gdcm writes the lossless JPEG copy")
     for file in sorted(folder.iterdir()):
         reader = gdcm.ImageReader()
         reader.SetFileName(str(file))
@@ -220,7 +236,6 @@ def test_lossless_jpeg_is_the_same(write_series: Write) -> None:
         writer.SetImage(change.GetOutput())
         assert writer.Write()
         assert pydicom.dcmread(file).file_meta.TransferSyntaxUID.name.startswith("JPEG Lossless")
-    assert np.array_equal(read_image(folder).array_zyx, plain.array_zyx)
 
 
 def test_a_missing_decoder_is_named(write_series: Write, monkeypatch: pytest.MonkeyPatch) -> None:

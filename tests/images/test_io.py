@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_old_file(name: str, call: str, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", MASK_NAMES)
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_while_writing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's own write fails, in the middle."""
 

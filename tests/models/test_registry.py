@@ -122,3 +122,7 @@ def test_readable_size():
         "375 MB",
         "2.6 GB",
     ]
+
+
+def test_the_files_of_the_embedded_model_are_here_and_whole():
+    assert store.verified_paths(registry.find_entry("lite"))

@@ -49,7 +49,7 @@ def test_a_map_at_image_size_between_0_and_1(encoder, image):
     assert isinstance(grounder, TextGrounder)
     result = grounder.saliency(image, "brain tumor")
     assert result.values_yx.shape == (40, 60) and result.values_yx.dtype == np.float32
-    assert 0 <= result.values_yx.min() and 0.5 < result.values_yx.max() <= 1
+    assert result.values_yx.min() >= 0 and 0.5 < result.values_yx.max() <= 1
     assert 0 <= result.presence <= 1 and 0 <= result.specificity <= 1
     assert result.present == (result.presence > 0.5) and result.text == "brain tumor" and result.known
 

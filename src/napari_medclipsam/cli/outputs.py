@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medclipsam.errors import ImageError, OutputError
+from napari_medclipsam.images.volume import Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz")
+_DICOM = ("", ".dcm", ".ima", ".dicom")
 DEFAULT_FOLDER = Path("medclipsam-output")
 
 
@@ -67,11 +69,28 @@ def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
                 raise ImageError(f"There is no file or folder {path}; check the path.")
             found.append(path)
         elif path.is_dir():
-            files = [p for p in sorted(path.iterdir()) if p.is_file() and suffix_of(p) in PICTURES + VOLUMES]
-            found += files or [path]
+            files = [p for p in sorted(path.iterdir()) if p.is_file()]
+            # A stray picture does not make a DICOM folder a folder of pictures.
+            is_dicom = any(suffix_of(p) in _DICOM for p in files)
+            images = [p for p in files if suffix_of(p) in PICTURES + VOLUMES and not p.name.startswith(".")]
+            found += [path] if is_dicom or not images else images
         else:
             found.append(path)
     return found
+
+
+def require_apart(inputs: Sequence[Path], results: Sequence[Path | None]) -> None:
+    """Refuse to write into a folder that is an input: the next run would take the masks for images.
+
+    Raises
+    ------
+    OutputError
+        If a result folder is an input folder.
+    """
+    folders = {p.resolve() for p in inputs if p.is_dir()}
+    for result in results:
+        if result is not None and result.resolve() in folders:
+            raise OutputError(f"{result} is an input, so results can't go there; choose another folder.")
 
 
 def plan_jobs(
@@ -116,6 +135,32 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
+def natural_suffix(volume: Volume) -> str:
+    """Return the file type that can hold a mask of an image with all that is known of its geometry."""
+    if volume.affine is not None:
+        return ".nii.gz"
+    return ".png" if volume.n_slices() == 1 else ".tif"
+
+
+def require_suitable(path: Path, volume: Volume) -> None:
+    """Refuse a file type that can't hold a result of this image, before minutes of work.
+
+    Raises
+    ------
+    OutputError
+        If NIfTI is asked for without geometry, or PNG for several slices.
+    """
+    suffix = suffix_of(path)
+    if suffix in VOLUMES and volume.affine is None:
+        raise OutputError(
+            f"{path} would need a geometry, which this image does not have; use {natural_suffix(volume)}."
+        )
+    if suffix == ".png" and volume.n_slices() != 1:
+        raise OutputError(
+            f"{path} can hold one slice and this image has {volume.n_slices()}; use {natural_suffix(volume)}."
+        )
+
+
 def _check_suffix(path: Path | None, option: str, allowed: Sequence[str]) -> None:
     if path is not None and suffix_of(path) not in allowed:
         raise OutputError(f"{option} {path} must end in {' or '.join(allowed)}.")
@@ -140,4 +185,4 @@ def _unique_names(inputs: Sequence[Path]) -> list[str]:
 def _stem(path: Path) -> str:
     name = path.resolve().name
     suffix = suffix_of(path)
-    return name[: -len(suffix)] if suffix in (*PICTURES, *VOLUMES, ".dcm") else name
+    return name[: -len(suffix)] if suffix in (*PICTURES, *VOLUMES, *_DICOM[1:]) else name

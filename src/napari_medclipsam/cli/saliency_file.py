@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_medclipsam.cli.outputs import VOLUMES, suffix_of
-from napari_medclipsam.errors import OutputError
+from napari_medclipsam.cli.outputs import suffix_of
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.volume import Volume
 
@@ -16,17 +15,14 @@ from napari_medclipsam.images.volume import Volume
 def write_saliency(values_zyx: np.ndarray, source: Volume, path: Path) -> None:
     """Write a saliency map, all or nothing: NIfTI and NPY as float32 in [0, 1], PNG and TIFF as 16 bit (65535 is 1).
 
+    The file type must suit the image: see ``cli.outputs.require_suitable``.
+
     Raises
     ------
     OutputError
-        If the file type can't hold it, or it can't be written.
+        If it can't be written.
     """
-    suffix = suffix_of(path)
-    if suffix in VOLUMES and source.affine is None:
-        raise OutputError(f"{path} would need a geometry, which the image does not have; use .png, .tif or .npy.")
-    if suffix == ".png" and len(values_zyx) != 1:
-        raise OutputError(f"{path} can hold one slice and the image has {len(values_zyx)}; use .nii.gz, .tif or .npy.")
-    writer = {".png": _write_png, ".tif": _write_tiff, ".npy": _write_npy}.get(suffix, _write_nifti)
+    writer = {".png": _write_png, ".tif": _write_tiff, ".npy": _write_npy}.get(suffix_of(path), _write_nifti)
     with atomic_path(path) as temporary:
         writer(values_zyx.astype(np.float32), source, temporary)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED, UNEXPECTED, report_error
 from napari_medclipsam.cli.loading import load_pair
-from napari_medclipsam.cli.outputs import DEFAULT_FOLDER, Job, expand_inputs, plan_jobs
+from napari_medclipsam.cli.outputs import DEFAULT_FOLDER, Job, expand_inputs, plan_jobs, require_apart
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
@@ -28,6 +28,7 @@ def run(args: Namespace) -> int:
     """Segment every input; a failing one does not stop the others."""
     parse_structures(args.text)  # Refuse a bad text before the models load.
     inputs = expand_inputs(args.inputs)
+    require_apart(args.inputs, (args.output, args.saliency, args.preview))
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
     grounder, segmenter = load_pair(args.model, args.device)

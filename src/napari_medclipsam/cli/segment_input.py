@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from napari_medclipsam.cli.outputs import Job
+from napari_medclipsam.cli.outputs import Job, natural_suffix, require_suitable
 from napari_medclipsam.cli.preview import render_preview, write_png
 from napari_medclipsam.cli.report import Report, StructureReport
 from napari_medclipsam.cli.saliency_file import write_saliency
@@ -50,10 +51,14 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
     volume = read_image(job.input_path, volume_index=request.volume_index, series_uid=request.series_uid)
     view = reading_view(volume, request.plane)
     mask_path = job.mask_target(natural_suffix(volume))
+    saliency_path = job.saliency_target(natural_suffix(volume))
+    for path in (mask_path, saliency_path):
+        if path is not None:
+            require_suitable(path, volume)
     if mask_path.resolve() == job.input_path.resolve():
         raise OutputError(f"The mask would replace its own image {job.input_path}; choose another --output.")
     report = Report(str(job.input_path), request.text, seconds={"load": time.perf_counter() - start})
-    run = _Run(view, report, keep_saliency=job.saliency_target("") is not None)
+    run = _Run(view, report, keep_saliency=saliency_path is not None)
     slices = segment_volume(
         view.turned, request.text, request.grounder, request.segmenter, request.options, window=request.window
     )
@@ -63,25 +68,8 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
             progress(index + 1, view.turned.n_slices())
     _require_known(report, request.grounder.name)
     _finish(report, volume)
-    write_mask(view.to_stored(run.label_zyx), volume, mask_path)
-    report.mask_path = str(mask_path)
-    saliency_path = job.saliency_target(natural_suffix(volume))
-    if run.saliency_zyx is not None and saliency_path is not None:
-        write_saliency(view.to_stored(run.saliency_zyx), volume, saliency_path)
-        report.saliency_path = str(saliency_path)
-    if job.preview_path is not None and run.best is not None:
-        index, result = run.best
-        image = view.turned.slice_pixels(index, window=request.window)
-        write_png(render_preview(image, result, _caption(job, index, view)), job.preview_path)
-        report.preview_path = str(job.preview_path)
+    _write(job, request, run, mask_path, saliency_path)
     return report
-
-
-def natural_suffix(volume: Volume) -> str:
-    """Return the file type that can hold a mask of this input with all that is known of its geometry."""
-    if volume.affine is not None:
-        return ".nii.gz"
-    return ".png" if volume.n_slices() == 1 else ".tif"
 
 
 class _Run:
@@ -89,7 +77,7 @@ class _Run:
 
     def __init__(self, view: ReadingView, report: Report, keep_saliency: bool) -> None:
         shape_zyx = view.turned.shape_zyx
-        self._view, self._report = view, report
+        self.view, self.report = view, report
         self.label_zyx = np.zeros(shape_zyx, np.uint8)
         self.saliency_zyx = np.zeros(shape_zyx, np.float32) if keep_saliency else None
         self.best: tuple[int, SliceResult] | None = None
@@ -102,8 +90,8 @@ class _Run:
         if self.saliency_zyx is not None:
             self.saliency_zyx[index] = result.saliency_yx
         for name, value in result.seconds.items():
-            self._report.seconds[name] += value
-        for found, told in zip(result.structures, self._report.structures, strict=True):
+            self.report.seconds[name] += value
+        for found, told in zip(result.structures, self.report.structures, strict=True):
             self._add_structure(index, found, told, int((result.label_yx == found.label).sum()))
         if self.best is None or _weight(result) > _weight(self.best[1]):
             self.best = (index, result)
@@ -119,10 +107,25 @@ class _Run:
         told.presence = max(told.presence, found.presence)
         told.nearest_phrase = told.nearest_phrase or found.saliency.nearest_phrase
         for box in found.boxes_xyxy if found.present else ():
-            stored_index, stored_box = self._view.box_to_stored(index, box)
-            self._report.boxes_xyxy.append(list(stored_box))
-            self._report.box_slices.append(stored_index)
-            self._report.box_labels.append(found.label)
+            stored_index, stored_box = self.view.box_to_stored(index, box)
+            self.report.boxes_xyxy.append(list(stored_box))
+            self.report.box_slices.append(stored_index)
+            self.report.box_labels.append(found.label)
+
+
+def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path: Path | None) -> None:
+    """Write what was asked for and note it in the report."""
+    view, report = run.view, run.report
+    write_mask(view.to_stored(run.label_zyx), view.stored, mask_path)
+    report.mask_path = str(mask_path)
+    if run.saliency_zyx is not None and saliency_path is not None:
+        write_saliency(view.to_stored(run.saliency_zyx), view.stored, saliency_path)
+        report.saliency_path = str(saliency_path)
+    if job.preview_path is not None and run.best is not None:
+        index, result = run.best
+        image = view.turned.slice_pixels(index, window=request.window)
+        write_png(render_preview(image, result, _caption(job, index, view)), job.preview_path)
+        report.preview_path = str(job.preview_path)
 
 
 def _weight(result: SliceResult) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from napari_medclipsam.images.volume import Volume
 
 #: pydicom's decoders in the order we trust them with damaged data; GDCM alone reads lossless JPEG.
 _DECODERS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
+#: Baseline, extended, and the two lossless ones.
+_JPEG_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+_JPEG_SCAN = 0xDA
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: MONOCHROME1 says how to show these, but their stored values are physical and stay as they are.
 _QUANTITATIVE = {"CT", "PT"}
 
@@ -119,7 +124,8 @@ def _result_dtype(stack: list[Frame]) -> type[np.generic] | None:
     return np.int32 if whole else np.float32
 
 
-def _decoded(path: Path, indices: list[int]) -> list[np.ndarray]:
+def _decoded(path: Path, indices: list[int]) -> Iterator[np.ndarray]:
+    """Decode some frames of a file, one at a time."""
     import pydicom
     from pydicom.pixels.utils import iter_pixels
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -129,8 +135,10 @@ def _decoded(path: Path, indices: list[int]) -> list[np.ndarray]:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     plugin = _decoding_plugin(path, dataset.file_meta.TransferSyntaxUID)
-    planes = list(iter_pixels(dataset, indices=indices, decoding_plugin=plugin))
-    return [_as_shown(np.asarray(plane), dataset) for plane in planes]
+    if plugin == "gdcm" and dataset.file_meta.TransferSyntaxUID in _JPEG_SYNTAXES:
+        _require_sound_jpeg(path, dataset, indices)
+    for plane in iter_pixels(dataset, indices=indices, decoding_plugin=plugin):
+        yield _as_shown(np.asarray(plane), dataset)
 
 
 def _decoding_plugin(path: Path, transfer_syntax: Any) -> str:
@@ -146,6 +154,39 @@ def _decoding_plugin(path: Path, transfer_syntax: Any) -> str:
         f"{path} is compressed as {transfer_syntax.name}, for which no decoder is installed. "
         "Install one with: pip install python-gdcm pylibjpeg-openjpeg pylibjpeg-rle"
     )
+
+
+def _require_sound_jpeg(path: Path, dataset: Any, indices: list[int]) -> None:
+    """Compare the size that each JPEG frame announces with the header: GDCM crashes the process where they differ."""
+    from pydicom.encaps import generate_frames
+
+    expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
+    count = int(dataset.get("NumberOfFrames") or 1)
+    for index, frame in enumerate(generate_frames(dataset.PixelData, number_of_frames=count)):
+        if index in indices and _jpeg_frame_size(frame, int(dataset.BitsAllocated)) != expected:
+            raise ImageError(f"The compressed pixels of {path} are damaged. Get the file again from its source.")
+
+
+def _jpeg_frame_size(frame: bytes, most_bits: int) -> tuple[int, int, int] | None:
+    """Return (rows, columns, samples) of a JPEG stream; None where the segments before the pixels are damaged."""
+    size = None
+    place = 2
+    while frame[:2] == b"\xff\xd8" and place + 4 <= len(frame) and frame[place] == 0xFF:
+        if frame[place + 1] == 0xFF:  # padding between segments
+            place += 1
+            continue
+        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4])
+        body = frame[place + 4 : place + 2 + length]
+        if length < 2 or len(body) != length - 2:
+            return None
+        if marker == _JPEG_SCAN:
+            return size
+        if marker in _JPEG_FRAMES:
+            if size is not None or len(body) < 6 or len(body) != 6 + 3 * body[5] or not 2 <= body[0] <= most_bits:
+                return None
+            size = (int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5])
+        place += 2 + length
+    return None
 
 
 def _as_shown(plane: np.ndarray, dataset: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from napari_medclipsam.errors import ImageError, MedclipsamError
 
@@ -83,7 +84,7 @@ def _quiet() -> Iterator[None]:
 def require_content(path: str | os.PathLike[str]) -> int:
     """Return the size of a file in bytes; refuse one that is missing or empty."""
     with reading(path, "file"):
-        size = os.stat(path).st_size
+        size = Path(path).stat().st_size
     if size == 0:
         raise ImageError(f"{path} is empty (0 bytes). Get it again from its source.")
     return size

@@ -39,6 +39,7 @@ class LiteSettings:
     """One run of the training; the defaults made the weights that ship."""
 
     seed: int = 0
+    views: int = 4000
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
 
@@ -78,7 +79,7 @@ def train_lite(
     litemedsam = load_litemedsam(frozen["lite_medsam.pth"])
     texts = TextEncoder(frozen["model.safetensors"], frozen["tokenizer.json"])
     log.row({"started": asdict(settings), "threads": torch.get_num_threads(), "processor": platform.processor()})
-    encode_views(data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, log.encoding)
+    encode_views(data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, settings.views, log.encoding)
     store = ViewStore(work)
     head = _grounding(work, store, texts, settings.grounding, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)

@@ -89,6 +89,7 @@ def encode_views(
     folder: Path,
     encode: Callable[[np.ndarray], np.ndarray],
     seed: int,
+    most: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Encode all training pictures into `folder`; a stopped run is taken up again.
@@ -103,12 +104,14 @@ def encode_views(
         float32 (3, 256, 256) → float32 (256, 64, 64).
     seed : int
         Chooses slices and changes.
+    most : int, optional
+        Encode only the first so many views of the shuffled plan.
     progress : callable, optional
         Told (done, all).
     """
     folder.mkdir(parents=True, exist_ok=True)
     samples = list(collect(data, seed))
-    views = plan(samples, seed + 1)
+    views = plan(samples, seed + 1)[:most]
     mode = "r+" if (folder / "embeddings.f16").exists() else "w+"
     embeddings = np.memmap(folder / "embeddings.f16", np.float16, mode, shape=(len(views), *EMBEDDING_SHAPE))
     masks = np.memmap(folder / "bits.u16", np.uint16, mode, shape=(len(views), CANVAS, CANVAS))
