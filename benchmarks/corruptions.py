@@ -1,7 +1,7 @@
 """What other scanners, exports and monitors do to a picture: fixed changes, to measure how much quality they cost.
 
-Each takes uint8 (height, width[, 3]) and a generator, keeps the shape, and leaves the anatomy where it is, so that the masks stay
-true.
+Each takes uint8 (height, width[, 3]) and a generator, keeps the shape, and leaves the anatomy where it is, so that the
+masks stay true.
 """
 
 from __future__ import annotations

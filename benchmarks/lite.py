@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from corruptions import CORRUPTIONS
 
+from corruptions import CORRUPTIONS
 from napari_medclipsam.evaluation.datasets import Dataset, open_dataset, read_sample
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.evaluation.run import evaluate

@@ -1,6 +1,6 @@
 """Put freshly trained weights of medclipsam-lite into the package and their hashes into the catalogue.
 
-    python scripts/ship_lite.py OUTPUT_OF_TRAIN_LITE
+python scripts/ship_lite.py OUTPUT_OF_TRAIN_LITE
 """
 
 from __future__ import annotations

@@ -14,7 +14,18 @@ import napari_medclipsam
 ROOT = Path(napari_medclipsam.__file__).parent
 
 # Each may import itself and those before it.
-ORDER = ("errors", "files", "images", "models", "saliency", "prompting", "pipeline", "samples", "evaluation", "learning")
+ORDER = (
+    "errors",
+    "files",
+    "images",
+    "models",
+    "saliency",
+    "prompting",
+    "pipeline",
+    "samples",
+    "evaluation",
+    "learning",
+)
 TOP = ("cli", "widgets", "reading_view", "demo")
 # The registry names a model's loader as text, so it needs no import of what it loads.
 

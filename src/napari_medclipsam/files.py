@@ -40,8 +40,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp makes private files; a result is as readable as any other file of this user.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
         temporary = None
         _sync_folder(target.parent)
     except OSError as error:

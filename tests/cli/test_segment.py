@@ -110,3 +110,17 @@ def test_an_unexpected_error_is_one_sentence_and_the_rest_goes_on(run, png, tmp_
     code, out, err = run("segment", png[0], other, "--text", "disk")
     assert code == 1 and "--debug" in err and "Traceback" not in err and "other.png" in out
     assert "Traceback" in run("segment", png[0], "--text", "disk", "--debug")[2]
+
+
+def test_seen_but_not_located_is_not_called_absent(run, png, monkeypatch):
+    from napari_medclipsam.models.contracts import SaliencyMap
+    from synthetic import Both
+
+    class Vague(Both):
+        def saliency(self, image, text):
+            return SaliencyMap(np.full(image.shape_yx, 0.3, np.float32), text, 0.9, True)
+
+    monkeypatch.setattr("napari_medclipsam.cli.loading.load", lambda name, device=None: Vague())
+    code, out, err = run("segment", png[0], "--text", "disk")
+    assert code == 0 and "not located" in out and "not located" in err
+    assert "Not present" not in err

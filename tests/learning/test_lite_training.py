@@ -195,7 +195,7 @@ def test_known_phrases_are_told_from_strange_ones() -> None:
     encode = TextEncoder(parts["model.safetensors"], parts["tokenizer.json"])
     book = phrase_book()
     bank = PhraseBank.build(book, encode)
-    similarity, margin, figures = calibrate_known(bank, book, encode)
+    similarity, _, figures = calibrate_known(bank, book, encode)
     assert 0 < similarity < 1
     assert figures["known_taken_as_known"] > 0.9 and figures["strange_taken_as_known"] < 0.1
 

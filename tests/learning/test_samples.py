@@ -8,8 +8,8 @@ import pytest
 
 from napari_medclipsam.learning.lite_augment import augment
 from napari_medclipsam.learning.lite_samples import STRUCTURES, Bits, Sample, _split_lungs, collect
-from napari_medclipsam.learning.lite_views import encode_views, plan
 from napari_medclipsam.learning.lite_views import ViewStore as Store
+from napari_medclipsam.learning.lite_views import encode_views, plan
 
 
 def disc(shape: tuple[int, int], center: tuple[int, int], radius: int) -> np.ndarray:
@@ -58,8 +58,8 @@ def test_test_rows_are_never_collected(data_dir: Path) -> None:
     samples = list(collect(data_dir, 0))
     assert len(samples) > 4000
     for dataset in ("brain_mri", "breast_us", "polyps", "chest_xray"):
-        rows = csv.DictReader(open(data_dir / dataset / "index.csv", encoding="utf-8"))
-        test = {r["name"] for r in rows if r["split"] == "test"}
+        with open(data_dir / dataset / "index.csv", encoding="utf-8") as index:
+            test = {r["name"] for r in csv.DictReader(index) if r["split"] == "test"}
         assert test and not test & {s.name for s in samples if s.dataset == dataset}
     volumes = sorted(p.name.removesuffix("_tumor.nii.gz") for p in (data_dir / "volumes/lgg").glob("*_tumor.nii.gz"))
     taken = {s.name.rsplit("_", 2)[0] for s in samples if s.dataset == "lgg"}

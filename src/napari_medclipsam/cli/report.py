@@ -20,6 +20,7 @@ class StructureReport:
     label: int
     text: str
     known: bool = True
+    seen: bool = False  # the model's own verdict in some slice; `present` also needs a mask
     present: bool = False
     presence: float = 0.0
     estimated_iou: float = 0.0
@@ -92,6 +93,8 @@ class Report:
 def _verdict(structure: StructureReport) -> str:
     if not structure.known:
         return "not known"
+    if structure.seen and not structure.present:
+        return f"seen ({structure.presence:.2f}) but not located"
     if not structure.present:
         return f"not present (presence {structure.presence:.2f})"
     return f"present ({structure.presence:.2f}), {structure.mask_pixels:,} pixels"

@@ -103,6 +103,7 @@ class _Run:
             told.estimated_iou += (found.estimated_iou - told.estimated_iou) * pixels / total
         told.mask_pixels = total
         told.known &= found.known
+        told.seen |= found.saliency.present
         told.present |= found.present
         told.presence = max(told.presence, found.presence)
         told.nearest_phrase = told.nearest_phrase or found.saliency.nearest_phrase
@@ -146,11 +147,14 @@ def _finish(report: Report, volume: Volume) -> None:
     report.present = any(s.present for s in report.structures)
     report.presence = max(s.presence for s in report.structures)
     report.mask_pixels = sum(s.mask_pixels for s in report.structures)
-    absent = [f'"{s.text}"' for s in report.structures if s.known and not s.present]
+    absent = [f'"{s.text}"' for s in report.structures if s.known and not s.seen]
+    vague = [f'"{s.text}"' for s in report.structures if s.seen and not s.present]
     unknown = [s for s in report.structures if not s.known]
     sentences = list(volume.notes)
     if absent:
         sentences.append(f"Not present: {', '.join(absent)}; nothing was drawn for it.")
+    if vague:
+        sentences.append(f"Seen but not located clearly enough to outline: {', '.join(vague)}; try other words.")
     if unknown:
         sentences.append(_unknown_sentence(unknown, "used here"))
     report.message = " ".join(sentences)

@@ -109,5 +109,3 @@ def click_figures(decoder: ClickDecoder, store: ViewStore, datasets: Sequence[st
 
 def _dice(drawn: np.ndarray, target: np.ndarray) -> float:
     return float(2 * (drawn & target).sum() / max(int(drawn.sum() + target.sum()), 1))
-
-

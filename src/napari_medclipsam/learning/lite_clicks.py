@@ -1,8 +1,8 @@
 """Step 3 of training medclipsam-lite: a decoder that understands clicks, from stored embeddings and masks.
 
-LiteMedSAM's prompt encoder and mask decoder were trained with boxes alone. Here they meet a simulated reader: a first click
-or box (tight, loose, or drawn around a saliency map), then clicks in the middle of the largest error with the previous
-mask as a prompt, up to eight rounds (the protocol of Kirillov et al. 2023, "Segment Anything", appendix A).
+LiteMedSAM's prompt encoder and mask decoder were trained with boxes alone. Here they meet a simulated reader: a first
+click or box (tight, loose, or drawn around a saliency map), then clicks in the middle of the largest error with the
+previous mask as a prompt, up to eight rounds (the protocol of Kirillov et al. 2023, "Segment Anything", appendix A).
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ def train_clicks(
     order: list[int] = []
     started, running = time.monotonic(), [0.0, 0]
     for step in range(settings.steps):
-        turns, chosen = [], []
+        turns: list[Turn] = []
+        chosen: list[int] = []
         while len(turns) < settings.batch:
             if not order:
                 order = [int(i) for i in rng.permutation(training)]

@@ -162,13 +162,14 @@ def train_grounding(
             group["lr"] = rate
         vectors = vectors + torch.randn_like(vectors) * 0.015
         embeddings = embeddings.contiguous(memory_format=torch.channels_last)
-        loss = grounding_loss(*head(embeddings, vectors), masks, presence)
+        logits, seen = head(embeddings, vectors)
+        loss = grounding_loss(logits, seen, masks, presence)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
         _follow(average, head, min(settings.averaging, (step + 1) / (step + 10)))
-        running += float(loss)
+        running += float(loss.detach())
         if step % 25 == 24:
             log({"step": step + 1, "loss": running / 25, "seconds": time.monotonic() - started})
             running = 0.0

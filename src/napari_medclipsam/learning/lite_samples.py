@@ -9,6 +9,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -200,18 +201,23 @@ def _to_uint8(volume: np.ndarray) -> np.ndarray:
     return (np.clip((volume - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def _lgg(root: Path, rng: np.random.Generator) -> Iterator[Sample]:
+def _load_nifti(path: Path) -> Any:
     import nibabel
 
+    # Any: nibabel's own types do not know `dataobj`.
+    return nibabel.load(path)
+
+
+def _lgg(root: Path, rng: np.random.Generator) -> Iterator[Sample]:
     folder = root / "volumes" / "lgg"
     patients = sorted(p.name.removesuffix("_tumor.nii.gz") for p in folder.glob("*_tumor.nii.gz"))[:-4]
     for patient in patients:
-        mask = np.asarray(nibabel.load(folder / f"{patient}_tumor.nii.gz").dataobj).T > 0
+        mask = np.asarray(_load_nifti(folder / f"{patient}_tumor.nii.gz").dataobj).T > 0
         for modality in ("flair", "t1gd", "t1"):
             path = folder / f"{patient}_{modality}.nii.gz"
             if not path.exists():
                 continue
-            image = _to_uint8(np.asarray(nibabel.load(path).dataobj).T.astype(np.float32))
+            image = _to_uint8(np.asarray(_load_nifti(path).dataobj).T.astype(np.float32))
             visible = np.flatnonzero(mask.sum((1, 2)) > 30)
             empty = np.flatnonzero((mask.sum((1, 2)) == 0) & ((image > 20).mean((1, 2)) > 0.1))
             count = {"flair": 14, "t1gd": 7, "t1": 5}[modality]
@@ -229,13 +235,11 @@ def _plane(array: np.ndarray, axis: int, index: int) -> np.ndarray:
 
 
 def _hippocampus(root: Path, rng: np.random.Generator) -> Iterator[Sample]:
-    import nibabel
-
     folder = root / "volumes" / "hippocampus"
     names = sorted(p.name for p in (folder / "images").glob("*.nii.gz"))[:-40]
     for position, name in enumerate(names):
-        image = _to_uint8(np.asarray(nibabel.load(folder / "images" / name).dataobj).astype(np.float32))
-        labels = np.asarray(nibabel.load(folder / "labels" / name).dataobj)
+        image = _to_uint8(np.asarray(_load_nifti(folder / "images" / name).dataobj).astype(np.float32))
+        labels = np.asarray(_load_nifti(folder / "labels" / name).dataobj)
         for axis in rng.permutation(3)[:2]:
             inside = np.flatnonzero((labels > 0).sum(tuple(a for a in range(3) if a != axis)) > 12)
             index = int(rng.choice(inside))
@@ -255,8 +259,8 @@ def _cord(root: Path, rng: np.random.Generator) -> Iterator[Sample]:
 
     folder = root / "volumes" / "spinal_cord"
     for contrast in ("t1", "t2"):
-        source = nibabel.as_closest_canonical(nibabel.load(folder / f"{contrast}.nii.gz"))
-        target = nibabel.as_closest_canonical(nibabel.load(folder / f"{contrast}_cord.nii.gz"))
+        source = nibabel.as_closest_canonical(_load_nifti(folder / f"{contrast}.nii.gz"))
+        target = nibabel.as_closest_canonical(_load_nifti(folder / f"{contrast}_cord.nii.gz"))
         image = _to_uint8(np.asarray(source.dataobj).astype(np.float32))
         labels = np.asarray(target.dataobj) > 0
         for axis, count in ((2, 22), (0, 8), (1, 8)):

