@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from napari_medclipsam.errors import ImageError
+from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.images.volume import Volume
 
@@ -77,6 +79,26 @@ def sample_brain() -> tuple[Volume, np.ndarray]:
     image[box] = swollen * (1 - tumour) + mass * tumour
     mask[box] = (depth < _RADIUS_MM) & is_brain[box]
     return replace(volume, array_zyx=np.rint(np.clip(image, 0, 255)).astype(np.uint8)), mask
+
+
+def sample_layers() -> list[tuple[np.ndarray, dict[str, Any], str]]:
+    """Return the sample brain and its lesion as napari layer data, for File > Open Sample."""
+    volume, mask_zyx = sample_brain()
+    turned = volume.reoriented("LPS")
+    place = {"scale": turned.spacing_zyx_mm}
+    lesion = replace(volume, array_zyx=mask_zyx.astype(np.uint8)).reoriented("LPS").array_zyx
+    return [
+        (turned.array_zyx, {"name": "T1 sample brain", "rgb": False, **place}, "image"),
+        (lesion, {"name": "simulated lesion", "visible": False, **place}, "labels"),
+    ]
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write a volume with known geometry as NIfTI, all or nothing."""
+    import nibabel
+
+    with atomic_path(path) as temporary:
+        nibabel.save(nibabel.Nifti1Image(volume.array_zyx.T, volume.affine), temporary)
 
 
 def _about_the_lesion(volume: Volume) -> tuple[tuple[slice, slice, slice], np.ndarray]:

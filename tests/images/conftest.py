@@ -1,23 +1,12 @@
-"""Real data where it is there."""
+"""DICOM series on disk."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The shared data folder; tests that need it are skipped where it is missing."""
-    default = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-    folder = Path(os.environ.get("MEDCLIPSAM_DATA", default))
-    if not folder.is_dir():
-        pytest.skip(f"no test data in {folder}; set MEDCLIPSAM_DATA to the folder that holds it")
-    return folder
 
 
 @pytest.fixture

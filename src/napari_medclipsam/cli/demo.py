@@ -17,7 +17,7 @@ from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.pipeline import PipelineOptions, SliceResult, segment_volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
-from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain
+from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain, write_volume
 
 # Slices shown to the model beyond the lesion on either side, so that the end of the mask is its own doing.
 _BEYOND = 6
@@ -87,6 +87,8 @@ def _write_pictures(answer: _Answer, folder: Path) -> None:
     write_png(draw_saliency(image, result), folder / "saliency.png")
     write_png(draw_prompts(image, result), folder / "prompts.png")
     write_png(draw_mask(image, result), folder / "mask.png")
+    # A volume to try `medclipsam segment` on.
+    write_volume(answer.view.stored, folder / "brain.nii.gz")
 
 
 def _open_napari(answer: _Answer) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from napari_medclipsam.learning import lite_training
+from napari_medclipsam.learning.lite_training import LiteSettings, train_lite
 
 
 def run(args: Namespace) -> int:
-    """Rebuild the weights of medclipsam-lite from the data folder; takes `data`, `output` and `seed`."""
-    return int(lite_training.main(args) or 0)
+    """Rebuild the weights of medclipsam-lite from the data folder; what is done stays, so a stopped run goes on."""
+    train_lite(args.data, args.output, LiteSettings.with_seed(args.seed))
+    return 0

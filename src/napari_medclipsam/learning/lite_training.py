@@ -43,6 +43,11 @@ class LiteSettings:
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
 
+    @classmethod
+    def with_seed(cls, seed: int) -> LiteSettings:
+        """Return the defaults with one seed for data, grounding and clicks."""
+        return cls(seed, grounding=GroundingSettings(seed=seed), clicks=ClickSettings(seed=seed))
+
 
 def train_lite(
     data: Path, output: Path, settings: LiteSettings | None = None, say: Callable[[str], None] = print

@@ -79,7 +79,9 @@ def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.nda
     example = torch.zeros(1, 3, CANVAS, CANVAS)
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
-        model = openvino.convert_model(network, example_input=example)
+        # Without the trace check, which runs the network three times more.
+        traced = torch.jit.trace(network, example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example)
     model.reshape([1, 3, CANVAS, CANVAS])
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
