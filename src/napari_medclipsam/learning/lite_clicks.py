@@ -32,8 +32,8 @@ SMALLEST_OBJECT = 20
 class ClickSettings:
     """How the decoder is trained."""
 
-    steps: int = 800
-    batch: int = 6
+    steps: int = 850
+    batch: int = 4
     learning_rate: float = 1.5e-4
     averaging: float = 0.99
     most_rounds: int = 8

@@ -24,7 +24,7 @@ PHRASES_PER_VIEW = 3
 class GroundingSettings:
     """How the head is trained."""
 
-    steps: int = 1500
+    steps: int = 900
     batch: int = 12
     learning_rate: float = 2e-3
     weight_decay: float = 0.02

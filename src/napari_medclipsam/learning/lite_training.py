@@ -39,7 +39,7 @@ class LiteSettings:
     """One run of the training; the defaults made the weights that ship."""
 
     seed: int = 0
-    views: int = 4000
+    views: int = 3200
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
 
