@@ -21,6 +21,7 @@ import numpy as np
 from napari_medclipsam.models.lite.preprocess import CANVAS
 
 if TYPE_CHECKING:
+    import openvino
     import torch
 
 
@@ -76,6 +77,24 @@ def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.nda
     os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
     import openvino
 
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(_converted(network), "CPU", settings)
+
+    def encode(canvas: np.ndarray) -> np.ndarray:
+        return np.array(compiled(canvas[None])[0][0])
+
+    return encode
+
+
+def _converted(network: torch.nn.Module) -> openvino.Model:
+    """Return the network in OpenVINO's form."""
+    import openvino
+    import torch
+
     example = torch.zeros(1, 3, CANVAS, CANVAS)
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
@@ -83,14 +102,4 @@ def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.nda
         traced = torch.jit.trace(network, example, check_trace=False)
         model = openvino.convert_model(traced, example_input=example)
     model.reshape([1, 3, CANVAS, CANVAS])
-    settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
-
-    def encode(canvas: np.ndarray) -> np.ndarray:
-        return np.array(compiled(canvas[None])[0][0])
-
-    return encode
+    return model

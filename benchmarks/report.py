@@ -1,0 +1,73 @@
+"""Write the tables of docs/benchmarks.md from benchmarks/results/*.json: python benchmarks/report.py > tables.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+SETS = ("brain_mri", "breast_us", "polyps", "chest_xray")
+TARGETS = {"brain_mri": "0.86 / 0.90", "breast_us": "0.80 / –", "polyps": "0.90 / –", "chest_xray": "0.94 / –"}
+
+
+def read(part: str) -> dict[str, Any]:
+    """Return the figures of one part."""
+    return json.loads((RESULTS / f"{part}.json").read_text(encoding="utf-8"))[part]
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """Return a Markdown table; numbers get three digits."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(f"{c:.3f}" if isinstance(c, float) else str(c) for c in row) + " |" for row in lines
+    )
+
+
+def text() -> str:
+    """Text → mask, and absent prompts."""
+    found = read("text")
+    rows = []
+    for name, row in found.items():
+        target = TARGETS.get(name, "0.86 / 0.90")
+        rows.append([name, row["n_positive"], row["dsc"]["mean"], row["nsd"]["mean"], target, row["found_share"]])
+    first = table(["test set", "n", "DSC", "NSD at 2 px", "target", "found"], rows)
+    kinds = ("wrong organ", "nonsense", "untaught")
+    absent = [
+        [n, *(found[n][f"drawn, {k}"] for k in kinds), found[n]["normal_false_positive_rate"] or "–"] for n in SETS
+    ]
+    return first + "\n\n" + table(["mask drawn for", *kinds, "normal image"], absent)
+
+
+def corruptions() -> str:
+    """DSC under each corruption."""
+    found = read("corruptions")
+    kinds = [k for k in found[SETS[0]] if k not in ("n", "clean", "mean loss")]
+    rows = [[k, *(found[n][k] for n in SETS)] for k in ("clean", *kinds, "mean loss")]
+    return table(["", *(f"{n} (n = {found[n]['n']})" for n in SETS)], rows) + f"\n\nMean loss {found['mean loss']:.3f}."
+
+
+def clicks() -> str:
+    """Box and clicks beside LiteMedSAM."""
+    found = read("clicks")
+    keys = list(found["mean"]["lite"])
+    rows = [[n, who, *(found[n][who][k] for k in keys)] for n in found for who in ("lite", "LiteMedSAM")]
+    return table(["test set", "model", *keys], rows)
+
+
+def speed() -> str:
+    """Seconds and ratios."""
+    found = read("speed")
+    rows = [[k, v] for k, v in found["seconds"].items()] + [[k, v] for k, v in found.items() if k != "seconds"]
+    return table(["", "seconds or ratio"], rows)
+
+
+def main() -> None:
+    """Print every table there are results for."""
+    for part in (text, corruptions, clicks, speed):
+        if (RESULTS / f"{part.__name__}.json").exists():
+            print(f"## {part.__name__}\n\n{part()}\n")
+
+
+if __name__ == "__main__":
+    main()
