@@ -22,6 +22,7 @@ from napari_medclipsam.learning.lite_clicks import (
 )
 from napari_medclipsam.learning.lite_grounding import (
     Asker,
+    Cycle,
     GroundingSettings,
     grounding_loss,
     known_absent,
@@ -104,10 +105,10 @@ def test_grounding_loss_prefers_the_truth() -> None:
 def test_grounding_learns_and_repeats(store: ViewStore) -> None:
     asker = Asker(small_book(), hashed)
     rows: list[dict[str, float]] = []
-    settings = GroundingSettings(steps=50, batch=2, seed=3)
+    settings = GroundingSettings((Cycle(50, 2e-3),), batch=2, seed=3)
     head = train_grounding(store, asker, settings, rows.append)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    short = GroundingSettings(steps=2, batch=2, seed=3)
+    short = GroundingSettings((Cycle(2, 2e-3), Cycle(2, 1e-3, 2, False)), batch=2, seed=3)
     first, second = (train_grounding(store, asker, short, rows.append).state_dict() for _ in range(2))
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not head.training
