@@ -45,19 +45,23 @@ class Cycle:
     whole : bool
         Train everything and draw pictures as they come; else keep the fine stage as it is, which saves a third of the
         time, and draw by `SHARES`.
+    settled : bool
+        Keep the statistics of batch normalisation as they are: batches of mixed anatomy make them noisy, and what is
+        trained is then exactly what is used.
     """
 
     steps: int
     learning_rate: float
     phrases: int = 3
     whole: bool = True
+    settled: bool = False
 
 
 @dataclass(frozen=True)
 class GroundingSettings:
     """How the head is trained."""
 
-    cycles: tuple[Cycle, ...] = (Cycle(900, 2e-3), Cycle(1000, 1.5e-3, 2, False))
+    cycles: tuple[Cycle, ...] = (Cycle(900, 2e-3), Cycle(1000, 1.5e-3, 2, False), Cycle(550, 1e-3, 2, False, True))
     batch: int = 12
     weight_decay: float = 0.02
     averaging: float = 0.995
@@ -192,9 +196,9 @@ def train_cycle(
     log: Callable[[dict[str, float]], None],
 ) -> GroundingHead:
     """Train through one cycle and return the averaged weights; see `train_grounding`."""
-    head.train()
+    head.train(not cycle.settled)
     for part in (head.stem, head.fine):
-        part.requires_grad_(cycle.whole).train(cycle.whole)
+        part.requires_grad_(cycle.whole).train(cycle.whole and not cycle.settled)
     average = copy.deepcopy(head)
     trained = [p for p in head.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, cycle.learning_rate, weight_decay=settings.weight_decay)
