@@ -46,6 +46,8 @@ WRONG_ORGAN = {
 }
 NONSENSE = ("flying carpet", "lkjh poiu", "two slices of bread", "the minister's speech")
 UNTAUGHT = ("renal pelvis", "torn meniscus", "liver metastasis")
+TEXT_ROWS = {"brain_mri": 180}
+"""Rows measured where not all are, evenly spread."""
 CLICK_SETS = ("brain_mri", "breast_us", "polyps")
 
 
@@ -55,8 +57,11 @@ def text(data: Path) -> dict[str, Any]:
     found = {}
     for name, phrase in TEXTS.items():
         dataset = open_dataset(data / name)
+        limit = TEXT_ROWS.get(name)
         absent = (*WRONG_ORGAN[name], *NONSENSE, *UNTAUGHT)
-        result = evaluate(dataset, phrase, model, model, absent=absent, model="lite", progress=_progress(name))
+        result = evaluate(
+            dataset, phrase, model, model, absent=absent, limit=limit, model="lite", progress=_progress(name)
+        )
         rates = result.absent_false_positive_rate
         row = json.loads(result.to_json())
         for kind, phrases in (("wrong organ", WRONG_ORGAN[name]), ("nonsense", NONSENSE), ("untaught", UNTAUGHT)):
@@ -64,7 +69,15 @@ def text(data: Path) -> dict[str, Any]:
         found[name] = row
         print(result.to_table(), flush=True)
     dataset = open_dataset(data / "brain_mri")
-    result = evaluate(dataset, TEXTS["brain_mri"], model, model, text_column="paper_prompt", model="lite")
+    result = evaluate(
+        dataset,
+        TEXTS["brain_mri"],
+        model,
+        model,
+        text_column="paper_prompt",
+        limit=TEXT_ROWS["brain_mri"],
+        model="lite",
+    )
     found["brain_mri, the paper's own prompts"] = json.loads(result.to_json())
     print(result.to_table(), flush=True)
     return found
@@ -103,7 +116,7 @@ def clicks(data: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in CLICK_SETS:
         scores: dict[str, dict[str, list[float]]] = {"lite": {}, "LiteMedSAM": {}}
-        for image, truth in _rows(open_dataset(data / name), 110):
+        for image, truth in _rows(open_dataset(data / name), 40):
             if not truth.any():
                 continue
             embedding = model.embed(image)
