@@ -48,11 +48,20 @@ def template_path() -> Path:
     )
 
 
-def sample_brain() -> tuple[Volume, np.ndarray]:
+def sample_brain(
+    center_mm: tuple[float, float, float] = _CENTER_MM, radius_mm: float = _RADIUS_MM, core_mm: float = _CORE_MM
+) -> tuple[Volume, np.ndarray]:
     """Return the sample brain and the mask of its lesion.
 
     The lesion looks like a ring-enhancing mass on T1 with contrast: about 28 mm across, a bright uneven rim around a
     dark core of about 16 mm, in a slightly dark oedema. The same arrays come back each time.
+
+    Parameters
+    ----------
+    center_mm : tuple of float
+        Of the lesion, MNI coordinates (right, anterior, superior).
+    radius_mm, core_mm : float
+        Of the lesion and of its dark core.
 
     Returns
     -------
@@ -66,18 +75,18 @@ def sample_brain() -> tuple[Volume, np.ndarray]:
     image = np.asarray(volume.array_zyx, np.float32) * 0.6
     is_brain = volume.array_zyx > 0
     mask = np.zeros(image.shape, bool)
-    box, depth = _about_the_lesion(volume)
+    box, depth = _about_the_lesion(volume, center_mm, radius_mm)
     inside = ndimage.gaussian_filter(is_brain[box].astype(np.float32), 1.0)
     # A smooth wobble of the distance makes the outline lobed, as grown lesions are, not a ball.
     depth = depth + 2.5 * _texture(depth.shape, smooth=7.0)
     noise = _texture(depth.shape)
-    oedema = _soft(depth, _RADIUS_MM + _OEDEMA_MM, 2.0) * inside
-    tumour = _soft(depth, _RADIUS_MM, 0.7) * inside
-    core = _soft(depth, _CORE_MM, 1.0)
+    oedema = _soft(depth, radius_mm + _OEDEMA_MM, 2.0) * inside
+    tumour = _soft(depth, radius_mm, 0.7) * inside
+    core = _soft(depth, core_mm, 1.0)
     mass = (225 + 16 * noise) * (1 - core) + (55 + 8 * noise) * core
     swollen = image[box] * (1 - 0.3 * oedema)
     image[box] = swollen * (1 - tumour) + mass * tumour
-    mask[box] = (depth < _RADIUS_MM) & is_brain[box]
+    mask[box] = (depth < radius_mm) & is_brain[box]
     return replace(volume, array_zyx=np.rint(np.clip(image, 0, 255)).astype(np.uint8)), mask
 
 
@@ -101,12 +110,14 @@ def write_volume(volume: Volume, path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(volume.array_zyx.T, volume.affine), temporary)
 
 
-def _about_the_lesion(volume: Volume) -> tuple[tuple[slice, slice, slice], np.ndarray]:
+def _about_the_lesion(
+    volume: Volume, center_mm: tuple[float, float, float], radius_mm: float
+) -> tuple[tuple[slice, slice, slice], np.ndarray]:
     """Return a box around the lesion, and in it each voxel's distance from the lesion's centre in mm."""
     assert volume.affine is not None and volume.spacing_zyx_mm is not None  # the template is NIfTI
     affine, spacing = volume.affine, volume.spacing_zyx_mm
-    center_zyx = np.linalg.solve(affine[:3, :3], np.asarray(_CENTER_MM) - affine[:3, 3])[::-1]
-    reach_mm = _RADIUS_MM + _OEDEMA_MM + 15
+    center_zyx = np.linalg.solve(affine[:3, :3], np.asarray(center_mm) - affine[:3, 3])[::-1]
+    reach_mm = radius_mm + _OEDEMA_MM + 15
     starts = [max(0, int(c - reach_mm / mm)) for c, mm in zip(center_zyx, spacing, strict=True)]
     stops = [min(n, int(c + reach_mm / mm)) for c, mm, n in zip(center_zyx, spacing, volume.shape_zyx, strict=True)]
     steps = np.ogrid[tuple(slice(start, stop) for start, stop in zip(starts, stops, strict=True))]

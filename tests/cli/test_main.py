@@ -151,6 +151,7 @@ def test_demo_headless_writes_pictures(run, tmp_path, monkeypatch):
     code, out, err = run("demo", "--headless", tmp_path / "pictures")
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
+        "brain.nii.gz",
         "mask.png",
         "overview.png",
         "prompts.png",

@@ -26,6 +26,7 @@ SHARES = {
     "lgg": 0.07,
     "hippocampus": 0.04,
     "spinal_cord": 0.03,
+    "mni": 0.08,
 }
 """How much of the second cycle each data set gets: small sets more often than their size."""
 
@@ -61,7 +62,7 @@ class Cycle:
 class GroundingSettings:
     """How the head is trained."""
 
-    cycles: tuple[Cycle, ...] = (Cycle(900, 2e-3), Cycle(1000, 1.5e-3, 2, False), Cycle(550, 1e-3, 2, False, True))
+    cycles: tuple[Cycle, ...] = (Cycle(900, 2e-3), Cycle(1000, 1.5e-3, 2, False), Cycle(770, 1e-3, 2, False, True))
     batch: int = 12
     weight_decay: float = 0.02
     averaging: float = 0.995

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +272,29 @@ def _cord(root: Path, rng: np.random.Generator) -> Iterator[Sample]:
                 yield Sample("spinal_cord", f"{contrast}_{axis}_{index}", _plane(image, axis, index), bits.array, known)
 
 
+def _template(rng: np.random.Generator) -> Iterator[Sample]:
+    """The MNI152 template with simulated lesions, and slices of it without: brains without a skull.
+
+    The lesion of the demo, in the left frontal lobe, is not among them.
+    """
+    from napari_medclipsam.samples import sample_brain
+
+    for case in range(10):
+        center = (float(rng.uniform(12, 45)), float(rng.uniform(-70, 35)), float(rng.uniform(-10, 45)))
+        if case % 3 == 2:
+            center = (-center[0], min(center[1], -5.0), center[2])
+        radius = float(rng.uniform(7, 18))
+        volume, mask = sample_brain(center, radius, radius * float(rng.uniform(0.0, 0.7)))
+        turned = volume.reoriented("LPS").array_zyx
+        truth = replace(volume, array_zyx=mask.astype(np.uint8)).reoriented("LPS").array_zyx
+        touched = np.flatnonzero(truth.sum((1, 2)) > 40)
+        empty = np.flatnonzero((truth.sum((1, 2)) == 0) & ((turned > 0).mean((1, 2)) > 0.1))
+        for z in sorted(int(i) for i in [*rng.permutation(touched)[:6], *rng.permutation(empty)[:3]]):
+            bits = Bits((turned.shape[1], turned.shape[2]))
+            bits.add("brain_tumor", truth[z])
+            yield Sample("mni", f"{case}_{z}", np.array(turned[z]), bits.array, frozenset({"brain_tumor"}))
+
+
 def collect(root: Path, seed: int) -> Iterator[Sample]:
     """Yield every training and validation picture of the data folder, in a fixed order.
 
@@ -291,3 +314,4 @@ def collect(root: Path, seed: int) -> Iterator[Sample]:
     yield from _lgg(root, rng)
     yield from _hippocampus(root, rng)
     yield from _cord(root, rng)
+    yield from _template(rng)
