@@ -116,7 +116,7 @@ def clicks(data: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in CLICK_SETS:
         scores: dict[str, dict[str, list[float]]] = {"lite": {}, "LiteMedSAM": {}}
-        for image, truth in _rows(open_dataset(data / name), 40):
+        for image, truth in _rows(open_dataset(data / name), 110):
             if not truth.any():
                 continue
             embedding = model.embed(image)
