@@ -117,7 +117,13 @@ def _open_napari(answer: _Answer) -> None:
     ]
     if corners:
         viewer.add_shapes(
-            corners, shape_type="rectangle", name="box", scale=scale, face_color="transparent", edge_width=1
+            corners,
+            shape_type="rectangle",
+            name="box",
+            scale=scale,
+            face_color="transparent",
+            edge_color="#E69F00",
+            edge_width=1,
         )
     viewer.dims.set_point(0, answer.best_index * (scale or (1.0, 1.0, 1.0))[0])
     napari.run()
