@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medclipsam.models.embedding_cache import default_folder
+from napari_medclipsam.models.lite.converted import kept_model
 from napari_medclipsam.models.lite.preprocess import CANVAS
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def load_litemedsam(path: Path) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def build_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray], np.ndarray]:
+def build_encoder(
+    network: torch.nn.Module, device: str, weights_hash: str | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from canvases to embeddings.
 
     Parameters
@@ -47,6 +51,8 @@ def build_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray
         LiteMedSAM's ``image_encoder``.
     device : str
         "cpu", "cuda" or "mps".
+    weights_hash : str, optional
+        SHA-256 of the weights: under it the converted network is kept in the user's cache.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def build_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray
         float32 (3, 256, 256) → float32 (256, 64, 64).
     """
     if device == "cpu" and importlib.util.find_spec("openvino") is not None:
-        return _openvino_encoder(network)
+        return _openvino_encoder(network, weights_hash)
     return _torch_encoder(network, device)
 
 
@@ -71,7 +77,7 @@ def _torch_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarra
     return encode
 
 
-def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+def _openvino_encoder(network: torch.nn.Module, weights_hash: str | None) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
@@ -82,7 +88,11 @@ def _openvino_encoder(network: torch.nn.Module) -> Callable[[np.ndarray], np.nda
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(_converted(network), "CPU", settings)
+    if weights_hash is None:
+        model = _converted(network)
+    else:
+        model = kept_model(default_folder(), weights_hash, lambda: _converted(network))
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
 
     def encode(canvas: np.ndarray) -> np.ndarray:
         return np.array(compiled(canvas[None])[0][0])
