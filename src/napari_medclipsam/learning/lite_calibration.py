@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from napari_medclipsam.models.lite.preprocess import CANVAS
 FOUND_SHARE = 0.975
 """Share of held-out findings that must be called present; the threshold is as high as that allows."""
 
+ENOUGH = 25
+"""A structure with so many held-out findings gets a threshold of its own."""
+
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -32,8 +36,8 @@ def calibrate_known(bank: PhraseBank, book: PhraseBook, encode: Encode) -> tuple
     """Set (least_similarity, least_margin) between held-out phrasings of taught structures and untaught phrases."""
     mine = [p for s in book.structures.values() for p in s.heldout]
     others = [*book.heldout_unknown, *book.heldout_meaningless]
-    known = np.array([bank.scores(v)[:2] for v in encode(mine)])
-    strange = np.array([bank.scores(v)[:2] for v in encode(others)])
+    known = np.array([bank.scores(*pair)[:2] for pair in zip(mine, encode(mine), strict=True)])
+    strange = np.array([bank.scores(*pair)[:2] for pair in zip(others, encode(others), strict=True)])
     # The middle between the lowest leads of the known and the highest of the strange, robust to one outlier each.
     margin = float((np.quantile(known[:, 1], 0.03) + np.quantile(strange[:, 1], 0.97)) / 2)
     similarity = float((np.quantile(known[:, 0], 0.02) + np.quantile(strange[:, 0], 0.5)) / 2)
@@ -42,39 +46,64 @@ def calibrate_known(bank: PhraseBank, book: PhraseBook, encode: Encode) -> tuple
     return similarity, margin, figures
 
 
+@dataclass
+class _Asked:
+    """Presence logits by structure, of what is there and of what is not, and Dice of the saliency."""
+
+    present: dict[str, list[float]] = field(default_factory=dict)
+    absent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    dice: dict[str, list[float]] = field(default_factory=dict)
+
+
 @torch.inference_mode()
 def calibrate_presence(
-    head: GroundingHead, store: ViewStore, book: PhraseBook, encode: Encode
-) -> tuple[float, dict[str, float]]:
-    """Set the presence offset and measure saliency on the held-out pictures with held-out phrasings."""
-    phrases = {name: encode(s.heldout) for name, s in book.structures.items()}
+    head: GroundingHead, store: ViewStore, bank: PhraseBank, book: PhraseBook, encode: Encode
+) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Set the presence offsets, for all and for single structures; measure saliency on the held-out pictures.
+
+    The phrasings are held-out ones too.
+    """
+    phrases = {
+        name: np.stack([bank.judge(*pair).vector for pair in zip(s.heldout, encode(s.heldout), strict=True)])
+        for name, s in book.structures.items()
+    }
+    asked = _ask(head, store, phrases)
+    every = [logit for logits in asked.present.values() for logit in logits]
+    offset = float(np.quantile(every, 1 - FOUND_SHARE))
+    own = {s: float(np.quantile(v, 1 - FOUND_SHARE)) for s, v in asked.present.items() if len(v) >= ENOUGH}
+    found = [logit >= own.get(s, offset) for s, logits in asked.present.items() for logit in logits]
+    figures = {"presence called, there": float(np.mean(found))}
+    for kind in ("same region", "other region"):
+        drawn = [x >= own.get(s, offset) for (k, s), logits in asked.absent.items() if k == kind for x in logits]
+        if drawn:
+            figures[f"presence called, {kind}"] = float(np.mean(drawn))
+    figures |= {f"saliency Dice, {k}": float(np.mean(v)) for k, v in sorted(asked.dice.items())}
+    return offset, own, figures
+
+
+def _ask(head: GroundingHead, store: ViewStore, phrases: dict[str, np.ndarray]) -> _Asked:
+    """Ask each held-out view for what is there, what its region could hold and does not, and one thing of another."""
     rng = np.random.default_rng(0)
-    present: list[float] = []
-    absent: dict[str, list[float]] = {"same region": [], "other region": []}
-    dice: dict[str, list[float]] = {}
+    asked = _Asked()
     for row in held_out(store):
         view, bits = store.views[row], store.bits[row]
         masks = {s: (bits >> STRUCTURES.index(s)) & 1 for s in view.labelled}
         there = {s for s, m in masks.items() if m.sum() > 0}
         near, far = known_absent(view, there)
-        asked = [s for s in there if masks[s].sum() >= SMALLEST_OBJECT] + near + [str(rng.choice(far))]
-        vectors = np.stack([phrases[s][int(rng.integers(len(phrases[s])))] for s in asked])
+        names = [s for s in sorted(there) if masks[s].sum() >= SMALLEST_OBJECT] + near + [str(rng.choice(far))]
+        vectors = np.stack([phrases[s][int(rng.integers(len(phrases[s])))] for s in names])
         embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
         logits, seen = head(embedding, torch.from_numpy(vectors)[None])
-        for k, structure in enumerate(asked):
+        full = torch.nn.functional.interpolate(logits, scale_factor=CANVAS / GRID, mode="bilinear")[0].numpy()
+        for k, structure in enumerate(names):
             if structure in there:
-                present.append(float(seen[0, k]))
-                drawn = torch.nn.functional.interpolate(
-                    logits[:, k : k + 1], scale_factor=CANVAS / GRID, mode="bilinear"
-                )[0, 0].numpy()
-                dice.setdefault(f"{view.dataset}: {structure}", []).append(_dice(drawn > 0, masks[structure] > 0))
+                asked.present.setdefault(structure, []).append(float(seen[0, k]))
+                overlap = _dice(full[k] > 0, masks[structure] > 0)
+                asked.dice.setdefault(f"{view.dataset}: {structure}", []).append(overlap)
             else:
-                absent["same region" if structure in near else "other region"].append(float(seen[0, k]))
-    offset = float(np.quantile(present, 1 - FOUND_SHARE))
-    figures = {f"presence called, {k}": float((np.array(v) >= offset).mean()) for k, v in absent.items() if v}
-    figures["presence called, there"] = float((np.array(present) >= offset).mean())
-    figures |= {f"saliency Dice, {k}": float(np.mean(v)) for k, v in sorted(dice.items())}
-    return offset, figures
+                kind = "same region" if structure in near else "other region"
+                asked.absent.setdefault((kind, structure), []).append(float(seen[0, k]))
+    return asked
 
 
 @torch.inference_mode()
@@ -87,14 +116,15 @@ def click_figures(decoder: ClickDecoder, store: ViewStore, datasets: Sequence[st
         for row in rows:
             target = store.bits[row] > 0
             embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
+            canvas = torch.from_numpy(store.canvases[row].astype(np.float32) / 255)[None]
             ys, xs = np.nonzero(target)
             box = [[float(xs.min()), float(ys.min())], [float(xs.max()), float(ys.max())]]
             none = torch.full((1, 1, CANVAS, CANVAS), float("nan"))
-            logits = decoder(embedding, torch.tensor([box]), torch.tensor([[2, 3]]), none)[0]
+            logits = decoder(embedding, canvas, torch.tensor([box]), torch.tensor([[2, 3]]), none)[0]
             scores.setdefault("box", []).append(_dice(logits[0].numpy() > 0, target))
             points, labels, mask = [central_pixel(target)], [1], none
             for clicks in range(1, 6):
-                logits = decoder(embedding, torch.tensor([points]), torch.tensor([labels]), mask)[0]
+                logits = decoder(embedding, canvas, torch.tensor([points]), torch.tensor([labels]), mask)[0]
                 drawn = logits[0].numpy() > 0
                 if clicks in (1, 3, 5):
                     scores.setdefault(f"{clicks} clicks", []).append(_dice(drawn, target))

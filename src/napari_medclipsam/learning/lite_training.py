@@ -39,7 +39,7 @@ class LiteSettings:
     """One run of the training; the defaults made the weights that ship."""
 
     seed: int = 0
-    views: int = 3200
+    views: int | None = None
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
 
@@ -131,8 +131,9 @@ def _finish(
     book = phrase_book()
     bank = PhraseBank.build(book, texts)
     similarity, margin, known_figures = calibrate_known(bank, book, texts)
-    offset, presence_figures = calibrate_presence(head, store, book, texts)
-    calibration = Calibration(round(offset, 4), round(similarity, 4), round(margin, 4))
+    offset, offsets, presence_figures = calibrate_presence(head, store, bank, book, texts)
+    own = {structure: round(value, 4) for structure, value in sorted(offsets.items())}
+    calibration = Calibration(round(offset, 4), own, round(similarity, 4), round(margin, 4))
     figures = known_figures | presence_figures | click_figures(decoder, store, CLICK_DATASETS)
     log.row({"calibration": asdict(calibration), "validation": {k: round(v, 4) for k, v in figures.items()}})
     state = head.state_dict() | {

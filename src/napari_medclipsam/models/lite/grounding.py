@@ -15,7 +15,7 @@ from napari_medclipsam.models.lite.text import WIDTH as TEXT_WIDTH
 GRID = 128
 """Side of the saliency logits."""
 
-_FINE, _MIDDLE, _COARSE, _TEXT = 96, 128, 192, 160
+_FINE, _MIDDLE, _COARSE, _TEXT = 64, 128, 192, 160
 
 
 class Pointwise(nn.Linear):
@@ -26,14 +26,26 @@ class Pointwise(nn.Linear):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each place.
+
+    Batches mix organs and scanners, so the statistics of a batch are not those of the one slice that is asked later;
+    each place normalised by itself is the same in training and in use.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Keep the shape (batch, channels, h, w)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class Block(nn.Module):
-    """Depthwise convolution, then two pointwise ones, added to the input (after ConvNeXt, Liu et al. 2022)."""
+    """Depthwise convolution, then two pointwise ones, added to the input (ConvNeXt, Liu et al. 2022)."""
 
     def __init__(self, width: int, kernel: int, spread: int = 2) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width, bias=False),
-            nn.BatchNorm2d(width),
+            ChannelNorm(width),
             Pointwise(width, spread * width),
             nn.ReLU(inplace=True),
             Pointwise(spread * width, width),
@@ -62,16 +74,17 @@ class SelfAttention(nn.Module):
 
 
 class Film(nn.Module):
-    """Scale and shift channels as the phrase asks."""
+    """Normalise, then scale and shift channels as the phrase asks."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.norm = ChannelNorm(width)
         self.make = nn.Linear(_TEXT, 2 * width)
 
     def forward(self, x: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """Keep the shape of `x`."""
         scale, shift = self.make(text)[..., None, None].chunk(2, dim=1)
-        return x * (1 + scale) + shift
+        return self.norm(x) * (1 + scale) + shift
 
 
 def _shuffle(cells: torch.Tensor) -> torch.Tensor:
@@ -86,19 +99,23 @@ class GroundingHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Pointwise(256, _FINE, bias=False), nn.BatchNorm2d(_FINE), nn.ReLU(inplace=True))
-        self.fine = Block(_FINE, 5)
+        self.stem = Pointwise(256, _FINE)
         self.down_middle = nn.Conv2d(_FINE, _MIDDLE, 2, stride=2)
-        self.middle = nn.Sequential(Block(_MIDDLE, 7), Block(_MIDDLE, 7))
+        self.pooled = Pointwise(256, _MIDDLE)
+        self.middle = nn.Sequential(ChannelNorm(_MIDDLE), Block(_MIDDLE, 7), Block(_MIDDLE, 7), Block(_MIDDLE, 7))
         self.down_coarse = nn.Conv2d(_MIDDLE, _COARSE, 2, stride=2)
         self.coarse = nn.Sequential(
-            Block(_COARSE, 7), SelfAttention(_COARSE, 16), Block(_COARSE, 7), SelfAttention(_COARSE, 16)
+            ChannelNorm(_COARSE),
+            Block(_COARSE, 7),
+            SelfAttention(_COARSE, 16),
+            Block(_COARSE, 7),
+            SelfAttention(_COARSE, 16),
         )
         self.text = nn.Sequential(
             nn.Linear(TEXT_WIDTH, 256), nn.ReLU(inplace=True), nn.Linear(256, _TEXT), nn.LayerNorm(_TEXT)
         )
-        self.film_coarse, self.film_middle, self.film_fine = Film(_COARSE), Film(96), Film(64)
-        self.told_coarse, self.told_middle, self.told_fine = Block(_COARSE, 5), Block(96, 5), Pointwise(64, 64)
+        self.film_coarse, self.film_middle = Film(_COARSE), Film(96)
+        self.told_coarse, self.told_middle = Block(_COARSE, 5), Block(96, 5)
         self.coarse_to_middle, self.skip_middle = Pointwise(_COARSE, 96), Pointwise(_MIDDLE, 96)
         self.middle_to_fine, self.skip_fine = Pointwise(96, 64), Pointwise(_FINE, 64)
         self.kernel = nn.Linear(_TEXT, 4 * 64)
@@ -109,8 +126,8 @@ class GroundingHead(nn.Module):
 
     def trunk(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What does not depend on the phrase: features at 64, 32 and 16 cells a side."""
-        fine = self.fine(self.stem(embedding))
-        middle = self.middle(self.down_middle(fine))
+        fine = F.relu(self.stem(embedding))
+        middle = self.middle(self.down_middle(fine) + self.pooled(F.avg_pool2d(embedding, 2)))
         coarse = self.coarse(self.down_coarse(middle))
         return self.skip_fine(fine), self.skip_middle(middle), coarse
 
@@ -123,8 +140,7 @@ class GroundingHead(nn.Module):
         coarse = self.told_coarse(F.relu(self.film_coarse(coarse, text)))
         x = middle + F.interpolate(self.coarse_to_middle(coarse), scale_factor=2.0, mode="bilinear")
         x = self.told_middle(F.relu(self.film_middle(x, text)))
-        y = fine + F.interpolate(self.middle_to_fine(x), scale_factor=2.0, mode="bilinear")
-        y = F.relu(self.told_fine(F.relu(self.film_fine(y, text))))
+        y = F.relu(fine + F.interpolate(self.middle_to_fine(x), scale_factor=2.0, mode="bilinear"))
         kernels = self.kernel(text).view(-1, 4, 64) / 8.0
         cells = y.permute(0, 2, 3, 1).flatten(1, 2) @ kernels.transpose(1, 2)
         logits = _shuffle(cells) + self.bias

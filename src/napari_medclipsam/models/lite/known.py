@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,14 @@ import numpy as np
 from napari_medclipsam.models.lite.phrases import PhraseBook
 
 _FRAMES = ("{}", "outline the {}", "where is the {}?")
+
+
+_SIDES = {"left": 1, "right": 2}
+
+
+def sides(phrase: str) -> int:
+    """Which sides a phrase names: 1 left, 2 right, 3 both words, 0 neither."""
+    return sum(bit for word, bit in _SIDES.items() if word in re.findall(r"[a-z]+", phrase.casefold()))
 
 
 def bank_phrases(book: PhraseBook) -> tuple[list[str], list[str], list[str]]:
@@ -37,11 +46,15 @@ class Familiarity:
         The taught phrase nearest in meaning and the structure that it names.
     known : bool
         Near enough to a taught phrase, and nearer than to any untaught one.
+    vector : numpy.ndarray
+        float32 (384,), what the head is asked: half way from the phrase to that taught phrase. A wording that nobody
+        wrote down is so brought nearer to those the head has heard.
     """
 
     nearest_phrase: str
     structure: str
     known: bool
+    vector: np.ndarray
 
 
 class PhraseBank:
@@ -77,6 +90,7 @@ class PhraseBank:
         self.taught, self.untaught = taught, untaught
         self.least_similarity, self.least_margin = least_similarity, least_margin
         self._wide = (taught.astype(np.float32), untaught.astype(np.float32))
+        self._sides = np.repeat([sides(phrase) for phrase in self._phrases], len(_FRAMES))
 
     @classmethod
     def build(cls, book: PhraseBook, encode: Callable[[Sequence[str]], np.ndarray]) -> PhraseBank:
@@ -84,14 +98,20 @@ class PhraseBank:
         taught, _, untaught = bank_phrases(book)
         return cls(book, _vectors(taught, encode), _vectors(untaught, encode))
 
-    def scores(self, vector: np.ndarray) -> tuple[float, float, int]:
-        """Return (cosine to the nearest taught phrase, its lead over the nearest untaught one, its row)."""
-        near = self._wide[0] @ vector
-        best = int(near.argmax())
-        return float(near[best]), float(near[best] - (self._wide[1] @ vector).max()), best // len(_FRAMES)
+    def scores(self, phrase: str, vector: np.ndarray) -> tuple[float, float, int]:
+        """Return (cosine to the nearest taught phrase, its lead over the nearest untaught one, its row).
 
-    def judge(self, vector: np.ndarray) -> Familiarity:
-        """Place a phrase's vector (384,) in the vocabulary."""
-        similarity, margin, row = self.scores(vector)
+        A taught phrase that names a side which `phrase` does not name is passed over: "left lung" and "right lung" are
+        nearly one to a text encoder, and must never stand for each other.
+        """
+        near = np.where(self._sides & ~sides(phrase), -1.0, self._wide[0] @ vector)
+        best = int(near.argmax())
+        return float(near[best]), float(near[best] - (self._wide[1] @ vector).max()), best
+
+    def judge(self, phrase: str, vector: np.ndarray) -> Familiarity:
+        """Place a phrase and its vector (384,) in the vocabulary."""
+        similarity, margin, row = self.scores(phrase, vector)
         known = similarity >= self.least_similarity and margin >= self.least_margin
-        return Familiarity(self._phrases[row], self._names[row], known)
+        between = vector + self._wide[0][row]
+        position = row // len(_FRAMES)
+        return Familiarity(self._phrases[position], self._names[position], known, between / np.linalg.norm(between))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_medclipsam.models.lite.known import PhraseBank, sides
+from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.models.lite.text import TextEncoder
+
+
+@pytest.fixture(scope="module")
+def encode() -> TextEncoder:
+    from napari_medclipsam.learning.lite_training import _frozen_parts
+
+    parts = _frozen_parts()
+    return TextEncoder(parts["model.safetensors"], parts["tokenizer.json"])
+
+
+@pytest.fixture(scope="module")
+def bank(encode: TextEncoder) -> PhraseBank:
+    return PhraseBank.build(phrase_book(), encode)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "named"), [("Left lung", 1), ("lung, right", 2), ("left-right", 3), ("both lungs", 0), ("bright", 0)]
+)
+def test_sides_are_whole_words(phrase: str, named: int) -> None:
+    assert sides(phrase) == named
+
+
+@pytest.mark.parametrize(
+    ("phrase", "structure"),
+    [
+        ("lung of the right side", "right_lung"),
+        ("the patient's left-sided lung", "left_lung"),
+        ("outline the patient's lungs on this radiograph", "lungs"),
+        ("tumour in the right frontal lobe", "brain_tumor"),
+    ],
+)
+def test_a_side_never_stands_for_the_other(bank: PhraseBank, encode: TextEncoder, phrase: str, structure: str) -> None:
+    found = bank.judge(phrase, encode([phrase])[0])
+    assert found.structure == structure
+    assert not sides(found.nearest_phrase) & ~sides(phrase)
+
+
+def test_the_head_is_asked_between_the_phrase_and_the_vocabulary(bank: PhraseBank, encode: TextEncoder) -> None:
+    vector = encode(["growth inside the skull"])[0]
+    found = bank.judge("growth inside the skull", vector)
+    taught = encode([found.nearest_phrase])[0]
+    assert np.linalg.norm(found.vector) == pytest.approx(1, abs=1e-5)
+    assert found.vector @ vector > taught @ vector and found.vector @ taught > vector @ taught
+
+
+def test_a_taught_phrase_is_asked_as_it_is(bank: PhraseBank, encode: TextEncoder) -> None:
+    vector = encode(["brain tumor"])[0]
+    assert bank.judge("brain tumor", vector).vector @ vector == pytest.approx(1, abs=1e-3)
