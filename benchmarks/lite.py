@@ -46,8 +46,6 @@ WRONG_ORGAN = {
 }
 NONSENSE = ("flying carpet", "lkjh poiu", "two slices of bread", "the minister's speech")
 UNTAUGHT = ("renal pelvis", "torn meniscus", "liver metastasis")
-TEXT_ROWS = {"brain_mri": 180}
-"""Rows measured where not all are, evenly spread."""
 CLICK_SETS = ("brain_mri", "breast_us", "polyps")
 
 
@@ -57,11 +55,8 @@ def text(data: Path) -> dict[str, Any]:
     found = {}
     for name, phrase in TEXTS.items():
         dataset = open_dataset(data / name)
-        limit = TEXT_ROWS.get(name)
         absent = (*WRONG_ORGAN[name], *NONSENSE, *UNTAUGHT)
-        result = evaluate(
-            dataset, phrase, model, model, absent=absent, limit=limit, model="lite", progress=_progress(name)
-        )
+        result = evaluate(dataset, phrase, model, model, absent=absent, model="lite", progress=_progress(name))
         rates = result.absent_false_positive_rate
         row = json.loads(result.to_json())
         for kind, phrases in (("wrong organ", WRONG_ORGAN[name]), ("nonsense", NONSENSE), ("untaught", UNTAUGHT)):
@@ -75,7 +70,6 @@ def text(data: Path) -> dict[str, Any]:
         model,
         model,
         text_column="paper_prompt",
-        limit=TEXT_ROWS["brain_mri"],
         model="lite",
     )
     found["brain_mri, the paper's own prompts"] = json.loads(result.to_json())
@@ -175,7 +169,10 @@ def speed(data: Path) -> dict[str, Any]:
     words = iter(f"brain tumor number {k}" for k in range(1000))
 
     def ground() -> None:
-        model._trunks.clear()
+        model._remembered.clear()
+        model.saliency(image, next(words))
+
+    def ground_again() -> None:
         model.saliency(image, next(words))
 
     def sam_encode() -> None:
@@ -189,7 +186,8 @@ def speed(data: Path) -> dict[str, Any]:
     seconds = {
         "LiteMedSAM float32 eager": _median(eager_encode, 7),
         "lite encode": _median(lambda: model._encode(canvas), 9),
-        "lite text to saliency, new text, cached slice": _median(ground, 21),
+        "lite text to saliency, first text on a cached slice": _median(ground, 21),
+        "lite text to saliency, next text on the slice": _median(ground_again, 21),
         "lite click to mask": _median(lambda: model.masks(embedding, prompt), 21),
         "SAM ViT-B encode": _median(sam_encode, 2),
     }
@@ -198,7 +196,8 @@ def speed(data: Path) -> dict[str, Any]:
         "seconds": seconds,
         "encode, times faster than LiteMedSAM eager": seconds["LiteMedSAM float32 eager"] / encode,
         "encode, times faster than SAM ViT-B": seconds["SAM ViT-B encode"] / encode,
-        "text, encodes": seconds["lite text to saliency, new text, cached slice"] / encode,
+        "first text, encodes": seconds["lite text to saliency, first text on a cached slice"] / encode,
+        "next text, encodes": seconds["lite text to saliency, next text on the slice"] / encode,
         "click, encodes": seconds["lite click to mask"] / encode,
     }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from napari_medclipsam.errors import ModelError
 from napari_medclipsam.learning.lite_calibration import calibrate_known
 from napari_medclipsam.learning.lite_clicks import (
     ClickSettings,
+    Stage,
     central_pixel,
     click_loss,
     first_turn,
@@ -22,7 +24,6 @@ from napari_medclipsam.learning.lite_clicks import (
 )
 from napari_medclipsam.learning.lite_grounding import (
     Asker,
-    Cycle,
     GroundingSettings,
     grounding_loss,
     known_absent,
@@ -34,6 +35,7 @@ from napari_medclipsam.learning.lite_training import train_lite
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook, Structure, phrase_book
+from napari_medclipsam.models.lite.refine import DECODER_WIDTH, Refiner, click_blobs
 
 BRAIN = STRUCTURES.index("brain_tumor")
 
@@ -67,6 +69,8 @@ def store(tmp_path: Path) -> ViewStore:
         views.append(View("brain_mri", str(k), ("brain_tumor",), "", k == 6, False, (256, 256), k))
     np.stack(embeddings).tofile(tmp_path / "embeddings.f16")
     np.stack(bits).tofile(tmp_path / "bits.u16")
+    pictures = [np.broadcast_to((b > 0) * np.uint8(200), (3, 256, 256)) for b in bits]
+    np.stack(pictures).astype(np.uint8).tofile(tmp_path / "canvases.u8")
     (tmp_path / "views.json").write_text(json.dumps([vars(v) for v in views]))
     return ViewStore(tmp_path)
 
@@ -105,10 +109,10 @@ def test_grounding_loss_prefers_the_truth() -> None:
 def test_grounding_learns_and_repeats(store: ViewStore) -> None:
     asker = Asker(small_book(), hashed)
     rows: list[dict[str, float]] = []
-    settings = GroundingSettings((Cycle(50, 2e-3),), batch=2, seed=3)
+    settings = GroundingSettings(steps=75, batch=2, seed=3)
     head = train_grounding(store, asker, settings, rows.append)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    short = GroundingSettings((Cycle(2, 2e-3), Cycle(2, 1e-3, 2, False)), batch=2, seed=3)
+    short = GroundingSettings(steps=2, batch=2, seed=3)
     first, second = (train_grounding(store, asker, short, rows.append).state_dict() for _ in range(2))
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not head.training
@@ -166,17 +170,51 @@ def test_click_loss_prefers_the_truth() -> None:
     assert good < worse
 
 
-def test_click_training_moves_the_decoder(store: ViewStore) -> None:
+def test_click_training_moves_each_part_in_its_stage(store: ViewStore) -> None:
     from napari_medclipsam.learning.lite_training import _frozen_parts
     from napari_medclipsam.models.lite.clicks import ClickDecoder
     from napari_medclipsam.models.lite.encoder import load_litemedsam
 
     decoder = ClickDecoder(load_litemedsam(_frozen_parts()["lite_medsam.pth"]))
     before = {k: v.clone() for k, v in decoder.state_dict().items()}
-    trained = train_clicks(store, decoder, ClickSettings(steps=1, batch=1), lambda row: None)
-    after = trained.state_dict()
-    assert any(not torch.equal(before[k], after[k]) for k in before)
-    assert all(torch.isfinite(v).all() for v in after.values())
+    once, never = Stage(1, 1e-3, 0.9, (2,)), Stage(0, 1e-3, 0.9, (1,))
+    for settings, moving in ((ClickSettings(once, never, 1), False), (ClickSettings(never, once, 1), True)):
+        after = train_clicks(store, copy.deepcopy(decoder), settings, lambda row: None).state_dict()
+        moved = {k for k in before if not torch.equal(before[k], after[k])}
+        assert moved and all(k.startswith("refiner.") == moving for k in moved)
+        assert all(torch.isfinite(v).all() for v in after.values())
+
+
+def test_refiner_learns_what_the_clicks_and_the_picture_say() -> None:
+    """An outline that is a square too small is grown to the bright square of the picture, where it was clicked."""
+    torch.manual_seed(0)
+    refiner = Refiner()
+    canvas = torch.zeros(1, 3, 256, 256)
+    canvas[:, :, 80:160, 90:170] = 1
+    logits = torch.full((1, 256, 256), -4.0)
+    logits[:, 100:140, 110:150] = 4
+    features = torch.zeros(1, DECODER_WIDTH, 256, 256)
+    points, labels = torch.tensor([[[130.0, 120.0]]]), torch.ones(1, 1, dtype=torch.long)
+    assert torch.equal(refiner(canvas, logits, features, points, labels), logits)
+    optimiser = torch.optim.Adam(refiner.parameters(), 3e-3)
+    target = canvas[:, 0]
+    for _ in range(12):
+        loss = click_loss(refiner(canvas, logits, features, points, labels), torch.ones(1), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    drawn = refiner(canvas, logits, features, points, labels) > 0
+    assert (drawn == (target > 0)).float().mean() > 0.98
+
+
+def test_click_blobs_lie_where_the_clicks_are() -> None:
+    points = torch.tensor([[[10.0, 20.0], [200.0, 30.0], [50.0, 60.0], [90.0, 80.0]]])
+    blobs = click_blobs(points, torch.tensor([[1, 0, 2, 3]]))[0]
+    assert blobs.shape == (5, 256, 256)
+    for plane, (x, y) in ((0, (10, 20)), (1, (10, 20)), (2, (200, 30)), (3, (200, 30))):
+        assert blobs[plane].argmax() == y * 256 + x and blobs[plane].max() == 1
+    assert blobs[4].sum() == 41 * 21 and blobs[4, 60, 50] == 1 and blobs[4, 80, 90] == 1
+    assert not click_blobs(points, torch.full((1, 4), -1)).any()
 
 
 def test_held_out_phrasings_are_held_out() -> None:

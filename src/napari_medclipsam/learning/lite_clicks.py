@@ -10,13 +10,12 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import nn
 from torch.nn import functional as F
 
 from napari_medclipsam.learning.lite_samples import STRUCTURES
@@ -29,14 +28,35 @@ SMALLEST_OBJECT = 20
 
 
 @dataclass(frozen=True)
-class ClickSettings:
-    """How the decoder is trained."""
+class Stage:
+    """One part of the training.
 
-    steps: int = 850
+    Parameters
+    ----------
+    steps : int
+        Batches of objects, each played through several rounds.
+    learning_rate : float
+        Its peak, after a warm-up and before a fall along a cosine.
+    averaging : float
+        How much of the averaged weights, which are the ones kept, stays at each step.
+    rounds : tuple of int
+        How often an object is prompted; one of them is drawn for each batch.
+    """
+
+    steps: int
+    learning_rate: float
+    averaging: float
+    rounds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClickSettings:
+    """How the decoder is trained: first LiteMedSAM's own parts, then, with those frozen, the refiner."""
+
+    # Most objects need few clicks; now and then a long correction is played through.
+    decoder: Stage = Stage(850, 1.5e-4, 0.99, (1,) * 7 + (2,) * 10 + (3,) * 7 + (8,))
+    refiner: Stage = Stage(800, 1.5e-3, 0.99, (1, 2, 2, 3, 3, 3, 5, 5))
     batch: int = 4
-    learning_rate: float = 1.5e-4
-    averaging: float = 0.99
-    most_rounds: int = 8
     seed: int = 0
 
 
@@ -180,36 +200,43 @@ def train_clicks(
     """
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
-    decoder.train().requires_grad_(True)
+    decoder = _train_stage(store, decoder, settings.decoder, settings.batch, rng, log, refining=False)
+    return _train_stage(store, decoder, settings.refiner, settings.batch, rng, log, refining=True)
+
+
+def _train_stage(
+    store: ViewStore,
+    decoder: ClickDecoder,
+    stage: Stage,
+    batch: int,
+    rng: np.random.Generator,
+    log: Callable[[dict[str, float]], None],
+    *,
+    refining: bool,
+) -> ClickDecoder:
+    """Train LiteMedSAM's parts, or with `refining` the refiner alone; see `train_clicks`."""
+    decoder.eval().requires_grad_(not refining)
+    decoder.refiner.requires_grad_(refining)
+    trained = [p for p in decoder.parameters() if p.requires_grad]
     average = copy.deepcopy(decoder)
-    optimiser = torch.optim.AdamW(decoder.parameters(), settings.learning_rate, weight_decay=0.01)
-    training = np.array([i for i, v in enumerate(store.views) if not v.validation])
-    order: list[int] = []
+    optimiser = torch.optim.AdamW(trained, stage.learning_rate, weight_decay=0.01)
+    objects = _objects(store, rng)
     started, running = time.monotonic(), [0.0, 0]
-    for step in range(settings.steps):
-        turns: list[Turn] = []
-        chosen: list[int] = []
-        while len(turns) < settings.batch:
-            if not order:
-                order = [int(i) for i in rng.permutation(training)]
-            target = object_mask(store.bits[order[-1]], rng)
-            if target is not None:
-                turns.append(first_turn(target, rng))
-                chosen.append(order[-1])
-            order.pop()
-        embeddings = torch.from_numpy(np.stack([store.embeddings[i] for i in chosen]).astype(np.float32))
-        progress = min((step + 1) / 40, 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 0.02)
+    for step in range(stage.steps):
+        chosen = [next(objects) for _ in range(batch)]
+        turns = [first_turn(target, rng) for _, target in chosen]
+        pictures = _pictures(store, [row for row, _ in chosen])
+        rate = stage.learning_rate * min((step + 1) / 40, 0.5 * (1 + math.cos(math.pi * step / stage.steps)) + 0.02)
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * progress
-        optimiser.zero_grad()
-        # Most objects need few clicks; now and then a long correction is played through.
-        rounds = settings.most_rounds if rng.random() < 0.04 else int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
-        for _ in range(rounds):
-            loss = _round(decoder, embeddings, turns, rng, rounds)
-            running = [running[0] + loss, running[1] + 1]
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimiser.step()
-        keep = min(settings.averaging, (step + 1) / (step + 10))
+            group["lr"] = rate
+        for _ in range(int(rng.choice(stage.rounds))):
+            loss = _round(decoder, pictures, turns, rng, refining)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            running = [running[0] + float(loss.detach()), running[1] + 1]
+        keep = min(stage.averaging, (step + 1) / (step + 10))
         with torch.no_grad():
             for old, new in zip(average.parameters(), decoder.parameters(), strict=True):
                 old.lerp_(new, 1 - keep)
@@ -219,14 +246,38 @@ def train_clicks(
     return average.eval().requires_grad_(False)
 
 
+def _objects(store: ViewStore, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+    """Training rows in a new order each time round, each with an object of it; rows without one are passed over."""
+    training = np.array([i for i, v in enumerate(store.views) if not v.validation])
+    while True:
+        for row in rng.permutation(training):
+            target = object_mask(store.bits[row], rng)
+            if target is not None:
+                yield int(row), target
+
+
+def _pictures(store: ViewStore, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and canvases of some views."""
+    embeddings = np.stack([store.embeddings[i] for i in rows]).astype(np.float32)
+    canvases = np.stack([store.canvases[i] for i in rows]).astype(np.float32) / 255
+    return torch.from_numpy(embeddings), torch.from_numpy(canvases)
+
+
 def _round(
-    decoder: nn.Module, embeddings: torch.Tensor, turns: list[Turn], rng: np.random.Generator, rounds: int
-) -> float:
-    """Predict, learn, and let the simulated reader correct each object; returns the loss."""
+    decoder: ClickDecoder,
+    pictures: tuple[torch.Tensor, torch.Tensor],
+    turns: list[Turn],
+    rng: np.random.Generator,
+    refining: bool,
+) -> torch.Tensor:
+    """Predict, and let the simulated reader correct each object; returns the loss."""
     targets = torch.from_numpy(np.stack([t.target for t in turns]).astype(np.float32))
-    logits, estimated = decoder(embeddings, *pack(turns))
-    loss = click_loss(logits, estimated, targets)
-    (loss / rounds).backward()
+    embeddings, canvases = pictures
+    points, labels, masks = pack(turns)
+    with torch.set_grad_enabled(not refining):
+        logits, estimated, features = decoder.decode(embeddings, points, labels, masks)
+    if refining:
+        logits = decoder.refiner(canvases, logits, features, points, labels)
     drawn = logits.detach().numpy()
     for turn, values in zip(turns, drawn, strict=True):
         click = largest_error(values > 0, turn.target, rng)
@@ -235,4 +286,4 @@ def _round(
             turn.labels.append(click[1])
         # A reader who clicks again keeps the mask there is; sometimes only the clicks are kept.
         turn.mask = np.clip(values, -16, 16) if rng.random() < 0.9 else None
-    return float(loss.detach())
+    return click_loss(logits, estimated, targets)

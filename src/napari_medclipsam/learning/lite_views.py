@@ -50,20 +50,39 @@ def _on_canvas(bits: np.ndarray) -> np.ndarray:
 
 
 def plan(samples: list[Sample], seed: int) -> list[tuple[int, bool, int]]:
-    """Choose the views: (sample, augmented?, seed) in a shuffled, fixed order."""
+    """Choose the views: (sample, augmented?, seed) in a fixed order.
+
+    First the pictures of patients, each as often as `REPEATS` says, shuffled; then the template slices; then the
+    pictures that the first draw left out, once each.
+    """
     rng = np.random.default_rng(seed)
-    chosen: list[tuple[int, bool, int]] = []
+    template = [i for i, sample in enumerate(samples) if sample.dataset == "mni"]
+    drawn: list[tuple[int, bool, int]] = []
     for index, sample in enumerate(samples):
+        if sample.dataset == "mni":
+            continue
         repeats = 1.0 if sample.validation else REPEATS.get(sample.dataset, 1.0)
         count = int(repeats) + int(rng.random() < repeats % 1)
         for copy in range(count):
             changed = not sample.validation and (copy > 0 or rng.random() < 0.6)
-            chosen.append((index, changed, int(rng.integers(2**31))))
-    return [chosen[i] for i in rng.permutation(len(chosen))]
+            drawn.append((index, changed, int(rng.integers(2**31))))
+    shuffled = [drawn[i] for i in rng.permutation(len(drawn))]
+    left_out = sorted(set(range(len(samples))) - {index for index, *_ in drawn} - set(template))
+    late = [*template, *(int(i) for i in rng.permutation(left_out))]
+    return shuffled + [(i, bool(rng.random() < 0.6), int(rng.integers(2**31))) for i in late]
+
+
+def _seen(sample: Sample, changed: bool, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Pixels and bits of a view, and whether they were changed: a change that leaves nothing to see is not made."""
+    if changed:
+        pixels, bits = augment(sample, np.random.default_rng(seed))
+        if pixels.min() < pixels.max():
+            return pixels, bits, True
+    return sample.pixels, sample.bits, False
 
 
 class ViewStore:
-    """Embeddings (float16) and masks (bits) of all views, memory-mapped.
+    """Embeddings (float16), canvases (uint8) and masks (bits) of all views, memory-mapped.
 
     Parameters
     ----------
@@ -76,6 +95,7 @@ class ViewStore:
         self.views = [View(**row) for row in json.loads((folder / "views.json").read_text(encoding="utf-8"))]
         shape = (self._planned(), *EMBEDDING_SHAPE)
         self.embeddings = np.memmap(folder / "embeddings.f16", np.float16, "r", shape=shape)
+        self.canvases = np.memmap(folder / "canvases.u8", np.uint8, "r", shape=(shape[0], 3, CANVAS, CANVAS))
         self.bits = np.memmap(folder / "bits.u16", np.uint16, "r", shape=(shape[0], CANVAS, CANVAS))
 
     def _planned(self) -> int:
@@ -100,7 +120,7 @@ def encode_views(
     data : pathlib.Path
         The data folder.
     folder : pathlib.Path
-        Receives ``embeddings.f16``, ``bits.u16`` and ``views.json``.
+        Receives ``embeddings.f16``, ``canvases.u8``, ``bits.u16`` and ``views.json``.
     encode : callable
         float32 (3, 256, 256) → float32 (256, 64, 64).
     seed : int
@@ -115,18 +135,17 @@ def encode_views(
     views = plan(samples, seed + 1)[:most]
     mode: Literal["r+", "w+"] = "r+" if (folder / "embeddings.f16").exists() else "w+"
     embeddings = np.memmap(folder / "embeddings.f16", np.float16, mode, shape=(len(views), *EMBEDDING_SHAPE))
+    canvases = np.memmap(folder / "canvases.u8", np.uint8, mode, shape=(len(views), 3, CANVAS, CANVAS))
     masks = np.memmap(folder / "bits.u16", np.uint16, mode, shape=(len(views), CANVAS, CANVAS))
     index = folder / "views.json"
     rows = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
     for position in range(len(rows), len(views)):
         which, changed, view_seed = views[position]
         sample = samples[which]
-        pixels, bits = sample.pixels, sample.bits
-        if changed:
-            pixels, bits = augment(sample, np.random.default_rng(view_seed))
-            if pixels.min() == pixels.max():
-                pixels, bits, changed = sample.pixels, sample.bits, False
-        embeddings[position] = encode(to_canvas(pixels))
+        pixels, bits, changed = _seen(sample, changed, view_seed)
+        canvas = to_canvas(pixels)
+        embeddings[position] = encode(canvas)
+        canvases[position] = np.rint(canvas * 255)
         masks[position] = _on_canvas(bits)
         inner = Fit.of(bits.shape).inner_yx
         view = View(sample.dataset, sample.name, tuple(sorted(sample.labelled)), sample.kind, sample.validation,

@@ -1,4 +1,4 @@
-"""LiteMedSAM's prompt encoder and mask decoder, as one network that takes points, boxes and masks of a whole batch."""
+"""LiteMedSAM's prompt encoder and mask decoder, then a refining step, as one network for a whole batch of prompts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from napari_medclipsam.models.lite.preprocess import CANVAS
+from napari_medclipsam.models.lite.refine import Refiner
 
 
 class ClickDecoder(nn.Module):
-    """Embedding and prompts to mask logits on the canvas and an estimated IoU.
+    """Embedding, picture and prompts to mask logits on the canvas and an estimated IoU.
 
     Parameters
     ----------
@@ -21,6 +22,7 @@ class ClickDecoder(nn.Module):
         super().__init__()
         self.prompt_encoder = litemedsam.prompt_encoder
         self.mask_decoder = litemedsam.mask_decoder
+        self.refiner = Refiner()
 
     def _sparse(self, points_xy: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Points and box corners to tokens; a label of -1 is padding."""
@@ -38,8 +40,29 @@ class ClickDecoder(nn.Module):
         given = encoder.mask_downscaling(torch.nan_to_num(masks))
         return torch.where(missing, encoder.no_mask_embed.weight.view(1, -1, 1, 1), given)
 
-    def forward(
+    def decode(
         self, embeddings: torch.Tensor, points_xy: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Predict without refining: logits (batch, 256, 256), IoU (batch,), features (batch, 32, 256, 256)."""
+        decoder = self.mask_decoder
+        batch = embeddings.shape[0]
+        # The IoU token and, of the mask tokens, the one that stands for a single answer.
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(batch, -1, -1)
+        tokens = torch.cat([own, self._sparse(points_xy, labels)], 1)
+        places = self.prompt_encoder.get_dense_pe().expand(batch, -1, -1, -1)
+        answers, cells = decoder.transformer(embeddings + self._dense(masks), places, tokens)
+        features = decoder.output_upscaling(cells.transpose(1, 2).reshape(embeddings.shape))
+        kernel = decoder.output_hypernetworks_mlps[0](answers[:, 1])
+        logits = torch.einsum("bc,bchw->bhw", kernel, features)
+        return logits, decoder.iou_prediction_head(answers[:, 0])[:, 0], features
+
+    def forward(
+        self,
+        embeddings: torch.Tensor,
+        canvas: torch.Tensor,
+        points_xy: torch.Tensor,
+        labels: torch.Tensor,
+        masks: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict one mask for each row.
 
@@ -47,6 +70,8 @@ class ClickDecoder(nn.Module):
         ----------
         embeddings : torch.Tensor
             (batch, 256, 64, 64).
+        canvas : torch.Tensor
+            (batch, 3, 256, 256), the picture, values in [0, 1].
         points_xy : torch.Tensor
             (batch, n, 2), canvas pixels.
         labels : torch.Tensor
@@ -59,10 +84,5 @@ class ClickDecoder(nn.Module):
         tuple of torch.Tensor
             Logits (batch, 256, 256) and estimated IoU (batch,).
         """
-        logits, estimated = self.mask_decoder.predict_masks(
-            image_embeddings=embeddings,
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=self._sparse(points_xy, labels),
-            dense_prompt_embeddings=self._dense(masks),
-        )
-        return logits[:, 0], estimated[:, 0]
+        logits, estimated, features = self.decode(embeddings, points_xy, labels, masks)
+        return self.refiner(canvas, logits, features, points_xy, labels), estimated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,9 @@ from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_
 from napari_medclipsam.models.lite.text import TextEncoder
 
 _NULL_PHRASE = "image"
-_REMEMBERED_TRUNKS = 8
+_REMEMBERED = 8
+_CHANNELS = 256
+_FOLD = 4
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,14 @@ class Calibration:
     ----------
     presence_offset : float
         The presence logit that counts as 0.5.
+    presence_offsets : dict of str to float
+        The same for single structures that were seen often enough to set it: some are harder to be sure of.
     least_similarity, least_margin : float
         See `PhraseBank`.
     """
 
     presence_offset: float = 0.0
+    presence_offsets: dict[str, float] = field(default_factory=dict)
     least_similarity: float = 0.0
     least_margin: float = 0.0
 
@@ -53,6 +58,14 @@ class LiteFiles:
     tokenizer: Path
     grounding: Path
     clicks: Path
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The head's features of a slice, and its answer to a phrase that means nothing."""
+
+    trunk: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    null_values: np.ndarray
 
 
 class LiteModel:
@@ -78,7 +91,7 @@ class LiteModel:
         from safetensors import safe_open
 
         litemedsam = load_litemedsam(files.litemedsam)
-        self._encode = build_encoder(litemedsam.image_encoder, device)
+        self._encode = build_encoder(litemedsam.image_encoder, device, encoder_hash)
         self._texts = TextEncoder(files.text_weights, files.tokenizer)
         self._device = torch.device(device)
         with safe_open(str(files.grounding), "pt") as stored:
@@ -96,7 +109,7 @@ class LiteModel:
         self._decoder = load_decoder(litemedsam, files.clicks).to(self._device)
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
-        self._trunks: OrderedDict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._remembered: OrderedDict[str, _Seen] = OrderedDict()
         self._lock = threading.Lock()
 
     def embed(self, image: Slice) -> Embedding:
@@ -110,7 +123,8 @@ class LiteModel:
         Returns
         -------
         Embedding
-            Its features are float32 (256, 64, 64).
+            Its features are float32 (304, 64, 64): the encoder's 256 channels, then the picture itself, each 4×4
+            square of its three colours folded into 48 channels, for the click decoder to see edges by.
 
         Raises
         ------
@@ -118,8 +132,12 @@ class LiteModel:
             If every pixel has the same value.
         """
         key = embedding_key(image, self._encoder_hash, VERSION)
-        features = self._cache.get_or_compute(key, lambda: self._encode(to_canvas(image.pixels)))
+        features = self._cache.get_or_compute(key, lambda: self._features(to_canvas(image.pixels)))
         return Embedding(features, image.shape_yx, key)
+
+    def _features(self, canvas: np.ndarray) -> np.ndarray:
+        folded = torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), _FOLD).numpy()
+        return np.concatenate([self._encode(canvas), folded])
 
     @torch.inference_mode()
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
@@ -147,32 +165,33 @@ class LiteModel:
         phrase = " ".join(text.split())
         if not phrase:
             raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-        vector = self._texts([phrase])[0]
-        familiarity = self.bank.judge(vector)
+        familiarity = self.bank.judge(phrase, self._texts([phrase])[0])
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
-        trunk = self._trunk(self.embed(image))
-        phrases = torch.from_numpy(np.stack([vector, self._texts([_NULL_PHRASE])[0]])).to(self._device)
-        both = tuple(features.expand(2, -1, -1, -1) for features in trunk)
-        logits, presence = self._head.answer((both[0], both[1], both[2]), phrases)
-        values = logits.sigmoid().cpu().numpy()
-        seen = float((presence[0] - self.calibration.presence_offset).sigmoid())
-        map_yx = np.clip(from_canvas(values[0], Fit.of(image.shape_yx)), 0.0, 1.0)
-        return SaliencyMap(map_yx, text, seen, seen >= 0.5, True, _difference(*values), familiarity.nearest_phrase)
+        seen = self._seen(self.embed(image))
+        logits, presence = self._head.answer(seen.trunk, torch.from_numpy(familiarity.vector)[None].to(self._device))
+        values = logits[0].sigmoid().cpu().numpy()
+        offset = self.calibration.presence_offsets.get(familiarity.structure, self.calibration.presence_offset)
+        score = float((presence[0] - offset).sigmoid())
+        map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
+        specificity = _difference(values, seen.null_values)
+        return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity, familiarity.nearest_phrase)
 
-    def _trunk(self, embedding: Embedding) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The head's features of a slice; the last few are remembered, for several phrases on one slice."""
+    def _seen(self, embedding: Embedding) -> _Seen:
+        """What the head makes of a slice before it hears a phrase; the last few are remembered."""
         with self._lock:
-            if embedding.key in self._trunks:
-                self._trunks.move_to_end(embedding.key)
-                return self._trunks[embedding.key]
-        features = self._head.trunk(torch.from_numpy(embedding.features)[None].to(self._device))
+            if embedding.key in self._remembered:
+                self._remembered.move_to_end(embedding.key)
+                return self._remembered[embedding.key]
+        trunk = self._head.trunk(torch.from_numpy(embedding.features[:_CHANNELS])[None].to(self._device))
+        null = torch.from_numpy(self._texts([_NULL_PHRASE])).to(self._device)
+        seen = _Seen(trunk, self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy())
         with self._lock:
-            self._trunks[embedding.key] = features
-            while len(self._trunks) > _REMEMBERED_TRUNKS:
-                self._trunks.popitem(last=False)
-        return features
+            self._remembered[embedding.key] = seen
+            while len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return seen
 
     @torch.inference_mode()
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
@@ -199,8 +218,10 @@ class LiteModel:
             raise PromptError("There is no prompt. Click on the structure or draw a box around it.")
         fit = Fit.of(embedding.shape_yx)
         points, labels = _canvas_prompts(prompts, fit)
+        features = torch.from_numpy(embedding.features)[None].to(self._device)
         logits, estimated = self._decoder(
-            torch.from_numpy(embedding.features)[None].to(self._device),
+            features[:, :_CHANNELS],
+            torch.nn.functional.pixel_shuffle(features[:, _CHANNELS:], _FOLD),
             points[None].to(self._device),
             labels[None].to(self._device),
             _canvas_mask(prompts, fit)[None, None].to(self._device),

@@ -12,8 +12,8 @@ from napari_medclipsam.errors import ImageError
 CANVAS = 256
 """Side of the encoder's square input, in pixels."""
 
-VERSION = "lite-canvas-1"
-"""Changes whenever `to_canvas` does: it is part of every embedding's cache key."""
+VERSION = "lite-canvas-2"
+"""Changes whenever what is kept of a slice does: it is part of every embedding's cache key."""
 
 
 @dataclass(frozen=True)
