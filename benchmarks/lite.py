@@ -78,11 +78,11 @@ def text(data: Path) -> dict[str, Any]:
 
 
 def corruptions(data: Path) -> dict[str, Any]:
-    """DSC lost under each corruption, on every k-th test row so that each set gives 12."""
+    """DSC lost under each corruption, on every k-th test row so that each set gives 8."""
     model = load("lite")
     found: dict[str, Any] = {}
     for name, phrase in TEXTS.items():
-        rows = [pair for pair in _rows(open_dataset(data / name), 16) if pair[1].any()][:12]
+        rows = [pair for pair in _rows(open_dataset(data / name), 16) if pair[1].any()][:8]
         clean = [dice(segment_slice(image, phrase, model, model).label_yx > 0, truth) for image, truth in rows]
         found[name] = {"n": len(rows), "clean": float(np.mean(clean))}
         for kind, change in CORRUPTIONS.items():
@@ -110,7 +110,7 @@ def clicks(data: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in CLICK_SETS:
         scores: dict[str, dict[str, list[float]]] = {"lite": {}, "LiteMedSAM": {}}
-        for image, truth in _rows(open_dataset(data / name), 110):
+        for image, truth in _rows(open_dataset(data / name), 60):
             if not truth.any():
                 continue
             embedding = model.embed(image)

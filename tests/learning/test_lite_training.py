@@ -30,12 +30,14 @@ from napari_medclipsam.learning.lite_grounding import (
     questions,
     train_grounding,
 )
-from napari_medclipsam.learning.lite_samples import STRUCTURE_GROUPS, STRUCTURES
+from napari_medclipsam.learning.lite_region import fit_region
+from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES
 from napari_medclipsam.learning.lite_training import train_lite
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook, Structure, phrase_book
 from napari_medclipsam.models.lite.refine import DECODER_WIDTH, Refiner, click_blobs
+from napari_medclipsam.models.lite.region import RegionProbe
 
 BRAIN = STRUCTURES.index("brain_tumor")
 
@@ -81,7 +83,7 @@ def test_absent_is_only_what_is_certainly_absent() -> None:
     assert near == ["left_lung", "right_lung"]
     # The heart is in every chest film though nobody drew it here.
     assert "cardiomediastinum" not in near + far
-    assert all(STRUCTURE_GROUPS[s] != "chest" for s in far)
+    assert all(STRUCTURE_REGIONS[s] != "chest" for s in far)
 
 
 def test_questions_fit_the_view(store: ViewStore) -> None:
@@ -215,6 +217,28 @@ def test_click_blobs_lie_where_the_clicks_are() -> None:
         assert blobs[plane].argmax() == y * 256 + x and blobs[plane].max() == 1
     assert blobs[4].sum() == 41 * 21 and blobs[4, 60, 50] == 1 and blobs[4, 80, 90] == 1
     assert not click_blobs(points, torch.full((1, 4), -1)).any()
+
+
+def test_region_is_read_from_the_whole_picture(tmp_path: Path) -> None:
+    """Four regions that differ in a few channels, one of them rare; pictures held out are read as well."""
+    rng = np.random.default_rng(0)
+    datasets = ["brain_mri", "breast_us", "polyps", "chest_xray"]
+    views, embeddings = [], []
+    for k in range(44):
+        dataset = datasets[min(k % 14, 3)] if k % 11 else "breast_us"
+        embedding = rng.normal(0, 1, (256, 64, 64))
+        embedding[datasets.index(dataset) * 10 : datasets.index(dataset) * 10 + 10] *= 1.5
+        embeddings.append(embedding.astype(np.float16))
+        views.append(View(dataset, str(k), (), "", k % 4 == 3, False, (256, 256), k))
+    np.stack(embeddings).tofile(tmp_path / "embeddings.f16")
+    np.zeros((44, 256, 256), np.uint16).tofile(tmp_path / "bits.u16")
+    np.zeros((44, 3, 256, 256), np.uint8).tofile(tmp_path / "canvases.u8")
+    (tmp_path / "views.json").write_text(json.dumps([vars(v) for v in views]))
+    probe = RegionProbe()
+    figures = fit_region(ViewStore(tmp_path), probe)
+    assert figures["region right"] == 1 and figures["own region too improbable"] == 0
+    chances = probe.probabilities(torch.from_numpy(embeddings[1].astype(np.float32))[None])
+    assert max(chances, key=lambda region: chances[region]) == GROUPS[views[1].dataset]
 
 
 def test_held_out_phrasings_are_held_out() -> None:

@@ -17,12 +17,16 @@ from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook
 from napari_medclipsam.models.lite.preprocess import CANVAS
+from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
 
 FOUND_SHARE = 0.975
 """Share of held-out findings that must be called present; the threshold is as high as that allows."""
 
 ENOUGH = 25
 """A structure with so many held-out findings gets a threshold of its own."""
+
+_REFUSED = -50.0
+"""The presence logit of what the body region rules out."""
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -94,6 +98,10 @@ def _ask(head: GroundingHead, store: ViewStore, phrases: dict[str, np.ndarray]) 
         vectors = np.stack([phrases[s][int(rng.integers(len(phrases[s])))] for s in names])
         embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
         logits, seen = head(embedding, torch.from_numpy(vectors)[None])
+        regions = head.region.probabilities(embedding)
+        for k, structure in enumerate(names):
+            if regions[STRUCTURE_REGIONS[structure]] < LEAST_PROBABILITY:
+                seen[0, k] = _REFUSED
         full = torch.nn.functional.interpolate(logits, scale_factor=CANVAS / GRID, mode="bilinear")[0].numpy()
         for k, structure in enumerate(names):
             if structure in there:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_GROUPS, STRUCTURES
+from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.phrases import PhraseBook
@@ -110,7 +110,7 @@ def known_absent(view: View, there: set[str]) -> tuple[list[str], list[str]]:
     """Structures certainly not in a view: (of the same body region, of another one)."""
     group = GROUPS[view.dataset]
     near = [s for s in view.labelled if s not in there]
-    far = [s for s in STRUCTURES if STRUCTURE_GROUPS[s] != group]
+    far = [s for s in STRUCTURES if STRUCTURE_REGIONS[s] != group]
     return near, far
 
 

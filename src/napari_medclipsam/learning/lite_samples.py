@@ -14,22 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-STRUCTURES = (
-    "brain_tumor",
-    "breast_lesion",
-    "polyp",
-    "lungs",
-    "left_lung",
-    "right_lung",
-    "cardiomediastinum",
-    "airways",
-    "ground_glass_opacities",
-    "consolidation",
-    "spinal_cord",
-    "hippocampus",
-    "anterior_hippocampus",
-    "posterior_hippocampus",
-)
+from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS
+
+STRUCTURES = tuple(STRUCTURE_REGIONS)
 """What medclipsam-lite is taught to find; the position is the bit in a mask."""
 
 GROUPS = {
@@ -44,16 +31,6 @@ GROUPS = {
     "chest_structures": "chest",
 }
 """Data set to body region: a structure of another region is certainly absent."""
-
-STRUCTURE_GROUPS = dict.fromkeys(STRUCTURES, "chest") | {
-    "brain_tumor": "neuro",
-    "spinal_cord": "neuro",
-    "hippocampus": "neuro",
-    "anterior_hippocampus": "neuro",
-    "posterior_hippocampus": "neuro",
-    "breast_lesion": "breast",
-    "polyp": "colon",
-}
 
 
 @dataclass(frozen=True, eq=False)

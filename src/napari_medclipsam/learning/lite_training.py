@@ -20,6 +20,7 @@ from napari_medclipsam.files import atomic_path, sha256_of
 from napari_medclipsam.learning.lite_calibration import calibrate_known, calibrate_presence, click_figures
 from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
+from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
@@ -128,13 +129,14 @@ def _finish(
     output: Path, store: ViewStore, head: GroundingHead, decoder: ClickDecoder, texts: TextEncoder, log: _Log
 ) -> None:
     """Set the thresholds, measure on the held-out pictures, and write the files that ship."""
+    region_figures = fit_region(store, head.region)
     book = phrase_book()
     bank = PhraseBank.build(book, texts)
     similarity, margin, known_figures = calibrate_known(bank, book, texts)
     offset, offsets, presence_figures = calibrate_presence(head, store, bank, book, texts)
     own = {structure: round(value, 4) for structure, value in sorted(offsets.items())}
     calibration = Calibration(round(offset, 4), own, round(similarity, 4), round(margin, 4))
-    figures = known_figures | presence_figures | click_figures(decoder, store, CLICK_DATASETS)
+    figures = region_figures | known_figures | presence_figures | click_figures(decoder, store, CLICK_DATASETS)
     log.row({"calibration": asdict(calibration), "validation": {k: round(v, 4) for k, v in figures.items()}})
     state = head.state_dict() | {
         "bank.taught": torch.from_numpy(bank.taught),

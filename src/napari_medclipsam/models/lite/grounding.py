@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_medclipsam.models.lite.region import RegionProbe
 from napari_medclipsam.models.lite.text import WIDTH as TEXT_WIDTH
 
 GRID = 128
@@ -95,10 +96,14 @@ def _shuffle(cells: torch.Tensor) -> torch.Tensor:
 
 
 class GroundingHead(nn.Module):
-    """Embedding (256, 64, 64) and phrase vector (384,) to saliency logits (128, 128) and a presence logit."""
+    """Embedding (256, 64, 64) and phrase vector (384,) to saliency logits (128, 128) and a presence logit.
+
+    Its `region` is fitted apart and says what part of the body the embedding shows.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.region = RegionProbe()
         self.stem = Pointwise(256, _FINE)
         self.down_middle = nn.Conv2d(_FINE, _MIDDLE, 2, stride=2)
         self.pooled = Pointwise(256, _MIDDLE)

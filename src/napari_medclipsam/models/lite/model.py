@@ -21,6 +21,7 @@ from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_canvas, to_canvas
+from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
 from napari_medclipsam.models.lite.text import TextEncoder
 
 _NULL_PHRASE = "image"
@@ -62,10 +63,11 @@ class LiteFiles:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The head's features of a slice, and its answer to a phrase that means nothing."""
+    """The head's features of a slice, its answer to a phrase that means nothing, and how probable each region is."""
 
     trunk: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     null_values: np.ndarray
+    regions: dict[str, float]
 
 
 class LiteModel:
@@ -174,6 +176,9 @@ class LiteModel:
         values = logits[0].sigmoid().cpu().numpy()
         offset = self.calibration.presence_offsets.get(familiarity.structure, self.calibration.presence_offset)
         score = float((presence[0] - offset).sigmoid())
+        region = seen.regions[STRUCTURE_REGIONS[familiarity.structure]]
+        if region < LEAST_PROBABILITY:
+            score = min(score, region)
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
         specificity = _difference(values, seen.null_values)
         return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity, familiarity.nearest_phrase)
@@ -184,9 +189,11 @@ class LiteModel:
             if embedding.key in self._remembered:
                 self._remembered.move_to_end(embedding.key)
                 return self._remembered[embedding.key]
-        trunk = self._head.trunk(torch.from_numpy(embedding.features[:_CHANNELS])[None].to(self._device))
+        encoded = torch.from_numpy(embedding.features[:_CHANNELS])[None].to(self._device)
+        trunk = self._head.trunk(encoded)
         null = torch.from_numpy(self._texts([_NULL_PHRASE])).to(self._device)
-        seen = _Seen(trunk, self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy())
+        null_values = self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy()
+        seen = _Seen(trunk, null_values, self._head.region.probabilities(encoded))
         with self._lock:
             self._remembered[embedding.key] = seen
             while len(self._remembered) > _REMEMBERED:
