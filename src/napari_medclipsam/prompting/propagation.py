@@ -1,0 +1,1 @@
+"""From the mask of one slice to the mask of the next, until the structure ends."""
