@@ -20,7 +20,7 @@ class StructureClass:
     Parameters
     ----------
     label : int
-        Its value in the mask, from 1 to 255; never given to another class.
+        Its value in the mask, from 1 to 255.
     name : str
         What the user calls it.
     color : str
@@ -36,7 +36,7 @@ class StructureClass:
 
 
 class ClassTable:
-    """The classes of a project, in the order of their labels. Labels of removed classes are not used again."""
+    """The classes of a project, in the order of their labels. A label once used is not chosen for another class."""
 
     def __init__(self) -> None:
         self._classes: dict[int, StructureClass] = {}
@@ -66,7 +66,7 @@ class ClassTable:
         name : str
             Anything but an empty text.
         label : int, optional
-            Its value in the mask; by default the lowest that was never used.
+            Its value in the mask; by default one that was never used.
         color : str, optional
             "#RRGGBB"; by default the next of `COLORS`.
 

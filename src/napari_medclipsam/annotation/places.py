@@ -6,7 +6,6 @@ the earlier and x along the later of the two array axes that it shows, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,10 +105,3 @@ def bounding_part(mask_yx: np.ndarray) -> tuple[slice, slice] | None:
     if not len(rows):
         return None
     return (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-
-
-def joined(boxes: Sequence[Box]) -> Box | None:
-    """Return the smallest box around all of `boxes`; None where there is none."""
-    if not boxes:
-        return None
-    return tuple(slice(min(s.start for s in parts), max(s.stop for s in parts)) for parts in zip(*boxes, strict=True))

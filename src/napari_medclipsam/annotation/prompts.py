@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.models.contracts import PromptSet
 from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin
+from napari_medclipsam.reading_view import Turn
 
 BoxXYXY = tuple[float, float, float, float]
 
@@ -60,6 +63,21 @@ class Prompts:
         x0, y0, x1, y1 = (float(v) for v in box_xyxy)
         return replace(self, boxes_xyxy=(*self.boxes_xyxy, (x0, y0, x1, y1)))
 
+    def turned(self, turn: Turn, shape_yx: tuple[int, int]) -> Prompts:
+        """Return these prompts of a stored slice of `shape_yx` where they are in the turned one."""
+        return self._mapped(lambda points_xy: turn.points_to_turned(points_xy, shape_yx))
+
+    def stored(self, turn: Turn, shape_yx: tuple[int, int]) -> Prompts:
+        """Undo `turned`; `shape_yx` is that of the stored slice."""
+        return self._mapped(lambda points_xy: turn.points_to_stored(points_xy, shape_yx))
+
+    def _mapped(self, to_xy: Callable[[np.ndarray], np.ndarray]) -> Prompts:
+        places = to_xy(np.array([[p.x, p.y] for p in self.points], np.float32))
+        corners = to_xy(np.array(self.boxes_xyxy, np.float32)).reshape(-1, 2, 2)
+        points = (Point(float(x), float(y), p.positive) for (x, y), p in zip(places, self.points, strict=True))
+        boxes = ((*c.min(axis=0).tolist(), *c.max(axis=0).tolist()) for c in corners)
+        return Prompts(tuple(points), tuple(boxes))
+
     def extends(self, other: Prompts) -> bool:
         """Tell whether these are `other` with nothing but points added: then its mask is a good start."""
         return self.boxes_xyxy == other.boxes_xyxy and self.points[: len(other.points)] == other.points
@@ -85,6 +103,9 @@ class Prompts:
         return Prompts(kept, boxes[-MOST_BOXES:]), note
 
 
+NO_PROMPTS = Prompts()
+
+
 def prompt_sets(
     prompts: Prompts, shape_yx: tuple[int, int], prior_logits_yx: np.ndarray | None = None
 ) -> tuple[PromptSet, ...]:
@@ -97,27 +118,41 @@ def prompt_sets(
     shape_yx : tuple of int
         Of the slice.
     prior_logits_yx : numpy.ndarray, optional
-        float32 at slice size: an earlier answer for the whole object.
+        float32 at slice size: an earlier answer for the whole object. With it negative points alone are enough: a
+        positive one is put where the earlier mask is deepest.
 
     Raises
     ------
     PromptError
-        If there is neither a box nor a positive point.
+        If there is neither a box, nor a positive point, nor an earlier mask.
     """
+    points = prompts.points
     if not prompts.is_usable:
-        raise PromptError("There are only negative points here; click on the structure or draw a box around it first.")
+        points = (*_deepest(prior_logits_yx, points), *points)
     if len(prompts.boxes_xyxy) <= 1:
         box = prompts.boxes_xyxy[0] if prompts.boxes_xyxy else None
-        return (_prompt_set(prompts.points, box, prior_logits_yx),)
-    nearest = [_nearest_box(p, prompts.boxes_xyxy) for p in prompts.points]
+        return (_prompt_set(points, box, prior_logits_yx),)
+    nearest = [_nearest_box(p, prompts.boxes_xyxy) for p in points]
     return tuple(
         _prompt_set(
-            tuple(p for p, n in zip(prompts.points, nearest, strict=True) if n == number),
+            tuple(p for p, n in zip(points, nearest, strict=True) if n == number),
             box,
             None if prior_logits_yx is None else _only_inside(prior_logits_yx, box, shape_yx),
         )
         for number, box in enumerate(prompts.boxes_xyxy)
     )
+
+
+def _deepest(prior_logits_yx: np.ndarray | None, negative: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Return the point of an earlier mask that is farthest from its edge and from the negative points."""
+    if prior_logits_yx is None or not (prior_logits_yx > 0).any():
+        raise PromptError("There are only negative points here; click on the structure or draw a box around it first.")
+    inside = np.pad(prior_logits_yx > 0, 1)
+    for p in negative:
+        inside[round(p.y) + 1, round(p.x) + 1] = False
+    depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return (Point(float(x), float(y)),)
 
 
 def _prompt_set(points: tuple[Point, ...], box: BoxXYXY | None, prior: np.ndarray | None) -> PromptSet:

@@ -7,36 +7,59 @@ so it may run in a thread, and its outcome comes back on the axes of the stored 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
-from napari_medclipsam.annotation.prompts import Prompts
+from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, SaliencyMap, TextGrounder
-from napari_medclipsam.pipeline import PipelineOptions
+from napari_medclipsam.pipeline import PipelineOptions, SliceResult, StructureResult, segment_slice
+from napari_medclipsam.prompting.propagation import joined_masks
 from napari_medclipsam.reading_view import Turn
 
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
+Verdict = Literal["found", "unsure", "not in this image", "not known"]
+
+# A presence this close to the model's own threshold is not a verdict.
+_UNSURE = 0.15
+_MOST_LOGIT = 16.0
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """When a request was planned: an outcome is dropped if its slice was decided upon since, or a newer one is in.
+@dataclass(frozen=True, eq=False)
+class TextAnswer:
+    """What one phrase found in a slice.
 
     Parameters
     ----------
-    epoch : int
-        Of the slice; grows with every accept, reject, stroke, undo and the like.
-    order : int
-        Grows with every request of a session.
+    saliency : SaliencyMap
+        With the phrase, presence, verdict, and whether the phrase is known; (rows, columns) as stored.
+    mask_yx : numpy.ndarray
+        bool, without the pixels that another phrase of the same text won.
+    prompts : Prompts
+        The boxes and points that the segmenter got.
+    estimated_iou : float
+        The segmenter's estimate.
     """
 
-    epoch: int
-    order: int
+    saliency: SaliencyMap
+    mask_yx: np.ndarray
+    prompts: Prompts
+    estimated_iou: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """How sure the model is that the structure is in the slice."""
+        seen = self.saliency
+        if not seen.known:
+            return "not known"
+        if abs(seen.presence - 0.5) < _UNSURE or (seen.present and not self.mask_yx.any()):
+            return "unsure"
+        return "found" if seen.present else "not in this image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,28 +76,6 @@ class TextOutcome:
 
     request: TextRequest
     answers: tuple[TextAnswer, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class TextAnswer:
-    """What one phrase found in a slice.
-
-    Parameters
-    ----------
-    saliency : SaliencyMap
-        With the phrase, presence, verdict, and whether the phrase is known; (rows, columns) as stored.
-    mask_yx : numpy.ndarray
-        bool, without the pixels that another phrase of the same text won.
-    prompts : Prompts
-        The boxes (and points) that the segmenter got.
-    estimated_iou : float
-        The segmenter's estimate.
-    """
-
-    saliency: SaliencyMap
-    mask_yx: np.ndarray
-    prompts: Prompts
-    estimated_iou: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,36 @@ class TextRequest:
         cancelled: Cancelled | None = None,
     ) -> TextOutcome:
         """Ask the models; see `pipeline.segment_slice` for what it raises."""
-        raise NotImplementedError
+        result = segment_slice(self.image, self.text, grounder, segmenter, self.options)
+        return TextOutcome(self, stored_answers(result, self.turn))
+
+
+def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
+    """Return what was found in a turned slice on the axes of the stored one."""
+    return tuple(
+        TextAnswer(
+            replace(found.saliency, values_yx=np.ascontiguousarray(turn.to_stored(found.saliency.values_yx))),
+            np.ascontiguousarray(turn.to_stored(result.label_yx == found.label)),
+            _given_prompts(found).stored(turn, _stored_shape(result.label_yx.shape, turn)),
+            found.estimated_iou,
+        )
+        for found in result.structures
+    )
+
+
+def _given_prompts(found: StructureResult) -> Prompts:
+    """Return the boxes and points that the pipeline gave to the segmenter."""
+    points = [
+        Point(float(x), float(y), bool(label))
+        for given in found.prompts
+        for (x, y), label in zip(given.points_xy, given.point_labels, strict=True)
+    ]
+    return Prompts(tuple(points), found.boxes_xyxy)
+
+
+def _stored_shape(turned_shape: tuple[int, ...], turn: Turn) -> tuple[int, int]:
+    rows, columns = turned_shape
+    return (columns, rows) if turn.swap else (rows, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +174,14 @@ class MaskRequest:
         Raises
         ------
         PromptError
-            If there is neither a box nor a positive point.
+            If there is neither a box, nor a positive point, nor an earlier mask.
         """
-        raise NotImplementedError
+        shape_yx = _stored_shape(self.image.shape_yx, self.turn)
+        prior = None if self.prior_logits_yx is None else self.turn.to_turned(self.prior_logits_yx).astype(np.float32)
+        sets = prompt_sets(self.prompts.turned(self.turn, shape_yx), self.image.shape_yx, prior)
+        found = joined_masks(segmenter, segmenter.embed(self.image), sets)
+        logits = np.clip(self.turn.to_stored(found.logits_yx), -_MOST_LOGIT, _MOST_LOGIT)
+        return MaskOutcome(self, np.ascontiguousarray(logits, np.float16), found.estimated_iou)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,4 +200,6 @@ class EmbedRequest:
         cancelled: Cancelled | None = None,
     ) -> None:
         """Fill the models' caches."""
-        raise NotImplementedError
+        segmenter.embed(self.image)
+        if grounder is not segmenter and isinstance(grounder, PromptableSegmenter):
+            grounder.embed(self.image)

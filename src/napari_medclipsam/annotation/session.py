@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 import numpy as np
 
+from napari_medclipsam.annotation import applying, planning
+from napari_medclipsam.annotation.accepting import OverlapPolicy, accept_objects
+from napari_medclipsam.annotation.book import Book, Change, Ticket
 from napari_medclipsam.annotation.classes import ClassTable, StructureClass
 from napari_medclipsam.annotation.image import AnnotatedImage
-from napari_medclipsam.annotation.masks import LabelMasks
+from napari_medclipsam.annotation.masks import MOST_OBJECTS, VoxelChange
 from napari_medclipsam.annotation.places import Box, ObjectKey, SliceAt
-from napari_medclipsam.annotation.prompts import Prompts
-from napari_medclipsam.annotation.requests import EmbedRequest, MaskOutcome, MaskRequest, TextOutcome, TextRequest
+from napari_medclipsam.annotation.prompts import BoxXYXY, Prompts
+from napari_medclipsam.annotation.recent import Recent
+from napari_medclipsam.annotation.requests import (
+    EmbedRequest,
+    MaskOutcome,
+    MaskRequest,
+    TextAnswer,
+    TextOutcome,
+    TextRequest,
+)
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, StackOutcome, VolumeRequest
-from napari_medclipsam.annotation.states import SliceState
-from napari_medclipsam.annotation.undo import UndoStack
+from napari_medclipsam.annotation.states import Proposal, SliceState
+from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.intensity import Window
-from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.pipeline import PipelineOptions
+from napari_medclipsam.saliency.coarse import coarse_mask
 
-OverlapPolicy = Literal["new", "old", "score"]
 Outcome = TextOutcome | MaskOutcome | StackOutcome
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What a verb did, so that a viewer refreshes only that.
-
-    Parameters
-    ----------
-    label_boxes : tuple of Box
-        Parts of ``session.labels`` with new values.
-    proposed_boxes : tuple of Box
-        Parts of ``session.proposed`` with new values.
-    slices : tuple of SliceAt
-        Slices whose prompts, proposals or acceptance changed.
-    classes : bool
-        True when a class came or went.
-    message : str
-        One sentence for the user; "" where there is nothing to say.
-    """
-
-    label_boxes: tuple[Box, ...] = ()
-    proposed_boxes: tuple[Box, ...] = ()
-    slices: tuple[SliceAt, ...] = ()
-    classes: bool = False
-    message: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.label_boxes or self.proposed_boxes or self.slices or self.classes)
+_REMEMBERED_ANSWERS = 16
+_REMEMBERED_LOGITS = 64
 
 
 @dataclass(frozen=True)
@@ -104,11 +88,16 @@ class Session:
         self.overlap: OverlapPolicy = "new"
         self.keep_hand_edits = True
         self.current: ObjectKey | None = None
-        self._masks = LabelMasks(image.shape, max(0, image.n_axes - 3), labels)
-        self._proposed = np.zeros(image.shape, np.uint8)
-        self._states: dict[SliceAt, SliceState] = {}
-        self._undo = UndoStack(undo_bytes)
-        self._answers: OrderedDict[SliceAt, tuple[SaliencyMap, ...]] = OrderedDict()
+        self.book = Book(image.shape, labels, undo_bytes)
+        self.recent_answers: Recent[SliceAt, tuple[TextAnswer, ...]] = Recent(_REMEMBERED_ANSWERS)
+        self.recent_logits: Recent[tuple[SliceAt, ObjectKey], tuple[Proposal, np.ndarray]] = Recent(_REMEMBERED_LOGITS)
+        self._orders = count(1)
+        self._taken: dict[tuple[SliceAt, str, ObjectKey | None], int] = {}
+        self._drags = count(1)
+        self._drag: tuple[SliceAt, ObjectKey, int] | None = None
+        for key in self.book.objects():
+            self._ensure_class(key.label)
+            self.current = self.current or key
 
     # What there is to see.
 
@@ -118,57 +107,108 @@ class Session:
 
         A viewer may paint into it in place, and must then tell `painted`.
         """
-        return self._masks.labels
+        return self.book.masks.labels
 
     @property
     def proposed(self) -> np.ndarray:
-        """Classes of the proposals, uint8 on the image grid; always the same array. Read only, please."""
-        return self._proposed
+        """Classes of the proposals, uint8 on the image grid; always the same array. Only to be read."""
+        return self.book.proposed
 
     def state(self, at: SliceAt) -> SliceState:
         """Return what is known about a slice: ``.of(key).prompts``, ``.proposals``, ``.status``."""
-        return self._states.get(at, SliceState())
+        return self.book.state(at)
 
-    def answers(self, at: SliceAt) -> tuple[SaliencyMap, ...]:
-        """Return the newest text answers of a slice, one per phrase, as stored (rows, columns); the last 32 are kept."""
-        raise NotImplementedError
+    def object_mask(self, at: SliceAt, key: ObjectKey) -> np.ndarray:
+        """Return where the accepted or hand-drawn mask of an object is in a slice, bool (rows, columns)."""
+        return self.book.masks.object_mask(at, key)
+
+    def answers(self, at: SliceAt) -> tuple[TextAnswer, ...]:
+        """Return the newest text answers of a slice, one per phrase: saliency, verdict, mask. The last 16 are kept."""
+        return self.recent_answers.get(at) or ()
 
     def coarse(self, at: SliceAt, level: float) -> np.ndarray:
-        """Return the coarse mask of the text answers of a slice at a threshold, uint8 class per pixel; for a slider."""
-        raise NotImplementedError
+        """Return the coarse mask of the text answers of a slice at a threshold, for a slider.
+
+        uint8 (rows, columns): 1 for the first phrase, and so on; the first keeps what several claim.
+        """
+        drawn = np.zeros(self.image.shape_yx(at), np.uint8)
+        for number, answer in reversed(list(enumerate(self.answers(at), start=1))):
+            drawn[coarse_mask(answer.saliency, "threshold", level)] = number
+        return drawn
 
     def class_rows(self, at: SliceAt | None = None) -> list[ClassRow]:
         """Return the table of classes; in 4D images the voxels of the frame of `at`, without it of all frames."""
-        raise NotImplementedError
+        frame = () if at is None else at.position[: max(0, self.image.n_axes - 3)]
+        numbers = [key.label for key in self.book.objects()]
+        rows = []
+        for structure in self.classes:
+            counts = self.book.masks.voxel_counts(structure.label)
+            # A viewer that shows time as an axis of the picture has no one frame.
+            voxels = int(counts.sum() if None in frame else counts[frame].sum())
+            ml = None if self.image.voxel_ml is None else voxels * self.image.voxel_ml
+            rows.append(ClassRow(structure, voxels, ml, numbers.count(structure.label)))
+        return rows
 
-    def objects(self, label: int) -> list[ObjectKey]:
-        """Return the objects of a class that have voxels, prompts or proposals anywhere, or are current."""
-        raise NotImplementedError
+    def objects(self, label: int | None = None) -> list[ObjectKey]:
+        """Return the objects (of one class) that have voxels, prompts or proposals anywhere, and the current one."""
+        found = {*self.book.objects(), *([self.current] if self.current else [])}
+        return sorted(key for key in found if label is None or key.label == label)
 
     def accepted_slices(self, at: SliceAt, key: ObjectKey) -> list[int]:
-        """Return the indices of the accepted slices of an object in the stack of `at`: the anchors."""
-        raise NotImplementedError
+        """Return the indices of the anchors of an object in the stack of `at`: slices that were accepted one by one."""
+        return sorted(
+            other.index
+            for other, state in self.book.states.items()
+            if (accepted := state.of(key).accepted) is not None and accepted.anchor and at.is_parallel_to(other)
+        )
 
     def outdated(self, at: SliceAt) -> list[ObjectKey]:
         """Return the objects of a slice whose prompts changed since they were answered: plan a mask for each."""
-        raise NotImplementedError
+        return [key for key, state in self.state(at).objects.items() if state.is_outdated]
 
-    def next_slice(self, at: SliceAt, step: int = 1) -> SliceAt | None:
-        """Return the next slice that needs work in a direction (+1 or -1), None where there is none.
+    def next_slice(self, at: SliceAt, step: Literal[1, -1] = 1) -> SliceAt | None:
+        """Return the next slice that needs work in a direction, None where there is none.
 
         The nearest with prompts or a proposal that waits; else the nearest that is not accepted.
         """
-        raise NotImplementedError
+        stop = self.image.n_slices(at) if step > 0 else -1
+        ahead = [at.moved(index) for index in range(at.index + step, stop, step)]
+        statuses = [self.state(a).status for a in ahead]
+        waiting = (a for a, status in zip(ahead, statuses, strict=True) if status in ("prompted", "proposed"))
+        untouched = (a for a, status in zip(ahead, statuses, strict=True) if status != "accepted")
+        return next(waiting, None) or next(untouched, None)
+
+    def place_name(self, at: SliceAt) -> str:
+        """Return what a step of undo calls a slice: "slice 12"."""
+        return "image" if at.axis is None else f"slice {at.index}"
 
     # Classes and objects.
 
+    def object_of(self, label: int) -> ObjectKey:
+        """Return the object of a class that work goes to: the current one, or the first of another class."""
+        return self.current if self.current is not None and self.current.label == label else ObjectKey(label)
+
     def new_object(self, label: int) -> ObjectKey:
-        """Start another object of a class and make it the current one."""
-        raise NotImplementedError
+        """Start another object of a class and make it the current one.
+
+        Raises
+        ------
+        PromptError
+            If there is no such class, or it has 128 objects.
+        """
+        used = [key.number for key in self.book.objects() if key.label == self.classes[label].label]
+        number = max(used, default=0) + 1
+        if number > MOST_OBJECTS:
+            raise PromptError(f"A class can have {MOST_OBJECTS} objects; add another class for more.")
+        self.current = ObjectKey(label, number)
+        return self.current
 
     def next_object(self) -> ObjectKey | None:
         """Make the next object the current one, through all objects of all classes in turn."""
-        raise NotImplementedError
+        every = self.objects()
+        if every:
+            self.current = next((key for key in every if self.current is not None and key > self.current), every[0])
+        return self.current
 
     def remove_class(self, label: int) -> Change:
         """Remove a class that labels nothing.
@@ -178,7 +218,13 @@ class Session:
         PromptError
             If it still has voxels, prompts or proposals.
         """
-        raise NotImplementedError
+        if any(key.label == label for key in self.book.objects()):
+            name = self.classes[label].name
+            raise PromptError(f'The class "{name}" still has masks or prompts; clear them first, or hide the class.')
+        self.classes.remove(label)
+        if self.current is not None and self.current.label == label:
+            self.current = next(iter(self.objects()), None) if len(self.book.objects()) else None
+        return Change(classes=True)
 
     # Verbs on one slice; each is one step of undo.
 
@@ -194,22 +240,40 @@ class Session:
         key : ObjectKey, optional
             Which object; the current one by default.
         drag : bool
-            True while a prompt is being dragged: the steps of one drag are one step of undo.
+            True while a prompt is being dragged, False at its end: all of it is one step of undo.
 
         Raises
         ------
         PromptError
             If there is no class yet.
+        ImageError
+            If the image has no such slice.
         """
-        raise NotImplementedError
+        self.image.require_slice(at)
+        key = self._key(key)
+        cleaned, note = prompts.cleaned(self.image.shape_yx(at))
+        state = self.state(at)
+        before = state.of(key).prompts
+        merge_key = self._drag_key(at, key, drag)
+        if cleaned == before:
+            return Change(message=note)
+        name = f"{_prompt_verb(before, cleaned)}, {self.place_name(at)}"
+        changed = state.changed(key, prompts=cleaned)
+        proposal = state.of(key).proposal
+        if not cleaned and proposal is not None and proposal.source in ("prompts", "text"):
+            # What the prompts described goes with the last of them.
+            changed = changed.changed(key, proposal=None)
+        return self.book.commit(name, {at: changed}, actor="prompts", merge_key=merge_key, message=note)
 
     def add_point(self, at: SliceAt, x: float, y: float, positive: bool = True, key: ObjectKey | None = None) -> Change:
         """Add a click to an object of a slice."""
-        raise NotImplementedError
+        key = self._key(key)
+        return self.set_prompts(at, self.state(at).of(key).prompts.with_point(x, y, positive), key)
 
-    def add_box(self, at: SliceAt, box_xyxy: tuple[float, float, float, float], key: ObjectKey | None = None) -> Change:
+    def add_box(self, at: SliceAt, box_xyxy: BoxXYXY, key: ObjectKey | None = None) -> Change:
         """Add a box to an object of a slice."""
-        raise NotImplementedError
+        key = self._key(key)
+        return self.set_prompts(at, self.state(at).of(key).prompts.with_box(box_xyxy), key)
 
     def painted(self, indices: tuple[np.ndarray, ...], before: np.ndarray, after: np.ndarray | int) -> Change:
         """Take in a stroke by hand, voxel by voxel, as napari's Labels layer reports it.
@@ -217,17 +281,34 @@ class Session:
         Parameters
         ----------
         indices : tuple of numpy.ndarray
-            One array of voxel indices per image axis.
+            One array of voxel indices per image axis, in the order of the stroke; voxels may come twice.
         before : numpy.ndarray
             Labels of these voxels before the stroke.
         after : numpy.ndarray or int
             Labels after it; ``session.labels`` may hold them already.
         """
-        raise NotImplementedError
+        places = [np.atleast_1d(np.asarray(axis, np.intp)) for axis in indices]
+        if not places or places[0].size == 0:
+            return Change()
+        box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in places)
+        inside = tuple(axis - part.start for axis, part in zip(places, box, strict=True))
+        old, new = self.labels[box].copy(), self.labels[box].copy()
+        # Backwards: of a voxel that the stroke crossed twice, the first "before" counts.
+        old[tuple(axis[::-1] for axis in inside)] = np.broadcast_to(before, places[0].shape)[::-1]
+        new[inside] = after
+        return self._paint(box, old, new)
 
     def paint(self, box: Box, after: np.ndarray) -> Change:
         """Draw by hand: give the voxels of a box new labels. What differs from before counts as drawn by hand."""
-        raise NotImplementedError
+        return self._paint(box, self.labels[box].copy(), np.array(after, np.uint8))
+
+    def _paint(self, box: Box, before: np.ndarray, after: np.ndarray) -> Change:
+        new_labels = [int(label) for label in np.unique(after[before != after]) if label]
+        added = [label for label in new_labels if self._ensure_class(label)]
+        numbers = {label: self.object_of(label).number for label in new_labels}
+        change = self.book.masks.paint(box, before, after, numbers)
+        name = "paint" if new_labels else "erase"
+        return replace(self.book.commit(name, {}, [change]), classes=bool(added))
 
     def accept(self, at: SliceAt, keys: Sequence[ObjectKey] | None = None) -> Change:
         """Accept a slice: its proposals become part of the mask, and its objects anchors of propagation.
@@ -241,45 +322,90 @@ class Session:
             Which slice.
         keys : sequence of ObjectKey, optional
             Only these objects; all of the slice by default.
+
+        Raises
+        ------
+        PromptError
+            If there is no class yet.
         """
-        raise NotImplementedError
+        self.image.require_slice(at)
+        chosen = sorted({*self.state(at).proposals, *self.book.masks.objects_in(at)} if keys is None else keys)
+        state, voxels = self._accepted(at, chosen or [self._key(None)], anchor=True)
+        return self.book.commit(f"accept, {self.place_name(at)}", {at: state}, voxels)
+
+    def _accepted(
+        self, at: SliceAt, keys: Sequence[ObjectKey], *, anchor: bool
+    ) -> tuple[SliceState, list[VoxelChange]]:
+        return accept_objects(
+            self.book.masks,
+            at,
+            self.state(at),
+            keys,
+            overlap=self.overlap,
+            keep_hand=self.keep_hand_edits,
+            anchor=anchor,
+        )
 
     def reject(self, at: SliceAt) -> Change:
-        """Throw the proposals of a slice away; its prompts and mask stay."""
-        raise NotImplementedError
+        """Throw the proposals of a slice away and the prompts that they answer; the accepted mask stays."""
+        return self.book.commit(f"reject, {self.place_name(at)}", self._rejected([at]))
 
     def clear(self, at: SliceAt, key: ObjectKey | None = None) -> Change:
         """Remove everything of one object from a slice: prompts, proposal, mask, acceptance; of all objects by default.
 
-        Voxels drawn by hand go too: the user has asked for it.
+        What was drawn or erased by hand goes too: the user has asked for it.
         """
-        raise NotImplementedError
+        self.image.require_slice(at)
+        state = SliceState() if key is None else self.state(at).without(key)
+        voxels = [self.book.masks.clear(at, key)]
+        states = {at: state} if self.state(at).objects else {}
+        return self.book.commit(f"clear, {self.place_name(at)}", states, voxels)
 
     def accept_proposals(self, at: SliceAt, first: int | None = None, last: int | None = None) -> Change:
-        """Accept the proposals of all slices of the stack of `at`, or of those from `first` to `last` inclusive."""
-        raise NotImplementedError
+        """Accept the proposals of all slices of the stack of `at`, or of those from `first` to `last` inclusive.
+
+        These slices become no anchors: a correction of one of them may propose changes to its neighbours.
+        """
+        states: dict[SliceAt, SliceState] = {}
+        voxels: list[VoxelChange] = []
+        for other in self._proposed_slices(at, first, last):
+            states[other], done = self._accepted(other, sorted(self.state(other).proposals), anchor=False)
+            voxels += done
+        return self.book.commit(f"accept {_range_name(states)}", states, voxels, message=_none_message(states))
 
     def reject_proposals(self, at: SliceAt, first: int | None = None, last: int | None = None) -> Change:
         """Throw the proposals of all slices of the stack away, or of those from `first` to `last` inclusive."""
-        raise NotImplementedError
+        states = self._rejected(self._proposed_slices(at, first, last))
+        return self.book.commit(f"reject {_range_name(states)}", states, message=_none_message(states))
+
+    def _proposed_slices(self, at: SliceAt, first: int | None, last: int | None) -> list[SliceAt]:
+        low, high = first or 0, self.image.n_slices(at) - 1 if last is None else last
+        return [
+            other
+            for other, state in sorted(self.book.states.items(), key=lambda item: item[0].index)
+            if state.proposals and at.is_parallel_to(other) and low <= other.index <= high
+        ]
+
+    def _rejected(self, slices: Sequence[SliceAt]) -> dict[SliceAt, SliceState]:
+        return {at: self.state(at).rejected() for at in slices if self.state(at).objects}
 
     def undo(self) -> Change:
-        """Take the newest action back. `outdated` says for which slices a mask is to be planned again."""
-        raise NotImplementedError
+        """Take the newest action back. `outdated` says for which objects a mask is to be planned again."""
+        return self.book.undo()
 
     def redo(self) -> Change:
         """Do again what was undone last."""
-        raise NotImplementedError
+        return self.book.redo()
 
     @property
     def undo_name(self) -> str:
-        """What `undo` would take back, for a button; "" for nothing."""
-        return self._undo.undo_name
+        """What `undo` would take back, for a button: "accept, slice 12"; "" for nothing."""
+        return self.book.undo_stack.undo_name
 
     @property
     def redo_name(self) -> str:
         """What `redo` would do again; "" for nothing."""
-        return self._undo.redo_name
+        return self.book.undo_stack.redo_name
 
     # Work for the models: plan here, run anywhere, apply here.
 
@@ -291,48 +417,126 @@ class Session:
         PromptError
             If the text can't be used.
         ImageError
-            If the slice can't be shown (all of one value, window outside the image).
+            If there is no such slice, or the window can't be used.
         """
-        raise NotImplementedError
+        return planning.plan_text(self, at, self.text if text is None else text)
 
     def plan_mask(self, at: SliceAt, key: ObjectKey | None = None) -> MaskRequest:
         """Plan to outline an object, by default the current one, from its prompts.
 
+        Points that were added since the last mask correct it; other changes start anew.
+
         Raises
         ------
         PromptError
-            If it has no box and no positive point in this slice.
+            If it has no box and no positive point in this slice, and no mask that negative points could correct.
         """
-        raise NotImplementedError
+        return planning.plan_mask(self, at, self._key(key))
 
     def plan_embedding(self, at: SliceAt) -> EmbedRequest | None:
         """Plan to encode a slice ahead; None where the image has no such slice or all of it has one value."""
-        raise NotImplementedError
+        return planning.plan_embedding(self, at)
 
     def plan_propagation(
         self, at: SliceAt, key: ObjectKey | None = None, *, first: int | None = None, last: int | None = None
     ) -> PropagationRequest:
         """Plan to carry an accepted object to the slices on both sides.
 
-        Each side ends at the next accepted slice of the object, at `first` or `last`, or where the structure ends.
-        After a correction in between, this fills just the span around it again.
+        Each side ends at the next anchor of the object, at `first` or `last`, or where the structure ends. After a
+        correction in between, this fills just the spans beside it again.
 
         Raises
         ------
         PromptError
-            If the object is not accepted in this slice, or there is no other slice to go to.
+            If the object is not accepted in this slice, or there is no slice to go to.
         """
-        raise NotImplementedError
+        return planning.plan_propagation(self, at, self._key(key), first, last)
 
     def plan_volume(
         self, at: SliceAt, text: str | None = None, *, first: int | None = None, last: int | None = None
     ) -> VolumeRequest:
-        """Plan to look for a text in every slice of the stack of `at`; accepted slices are left alone."""
-        raise NotImplementedError
+        """Plan to look for a text, by default the last one, in every slice of the stack of `at`, or of a range.
+
+        Slices where all its structures are accepted are left out.
+
+        Raises
+        ------
+        PromptError
+            If the text can't be used, or no slice is left.
+        """
+        return planning.plan_volume(self, at, self.text if text is None else text, first, last)
 
     def apply(self, outcome: Outcome | None) -> Change:
         """Take in what the models found, except for slices where it is stale.
 
-        A text or a stack of slices is one step of undo; a mask belongs to the step that changed its prompts.
+        A text or a stack of slices is one step of undo; a mask belongs to the step that changed its prompts. None
+        (from a slice encoded ahead) changes nothing.
         """
-        raise NotImplementedError
+        match outcome:
+            case TextOutcome():
+                return applying.apply_text(self, outcome)
+            case MaskOutcome():
+                return applying.apply_mask(self, outcome)
+            case StackOutcome():
+                return applying.apply_stack(self, outcome)
+        return Change()
+
+    def ticket(self, at: SliceAt) -> Ticket:
+        """Return when it is now for a slice, for a request."""
+        return self.book.ticket(at, next(self._orders))
+
+    def take(self, at: SliceAt, ticket: Ticket, kind: str, key: ObjectKey | None = None) -> bool:
+        """Tell whether an outcome that was planned at `ticket` may still be applied, and remember that it is."""
+        now = self.book.ticket(at)
+        # A preview follows a drag: only a newer preview makes it stale, newer prompts do not.
+        changed = ticket.decisions != now.decisions or (kind != "mask" and ticket.edits != now.edits)
+        if changed or ticket.order < self._taken.get((at, kind, key), 0):
+            return False
+        self._taken[(at, kind, key)] = ticket.order
+        return True
+
+    def _key(self, key: ObjectKey | None) -> ObjectKey:
+        """Return the object that is meant."""
+        if key is None:
+            key = self.current
+        if key is None:
+            raise PromptError("There is no class to label yet. Type what you are looking for, or add a class.")
+        self.current = ObjectKey(self.classes[key.label].label, key.number)
+        return self.current
+
+    def _ensure_class(self, label: int) -> bool:
+        """Add a class for a label that has none (painted, or from a file); True if one was added."""
+        if label in self.classes:
+            return False
+        self.classes.add(f"structure {label}", label)
+        return True
+
+    def _drag_key(self, at: SliceAt, key: ObjectKey, drag: bool) -> tuple[SliceAt, ObjectKey, int] | None:
+        """Return what makes the steps of one drag one step of undo."""
+        if self._drag is not None and self._drag[:2] != (at, key):
+            self._drag = None
+        if drag and self._drag is None:
+            self._drag = (at, key, next(self._drags))
+        merge_key = self._drag
+        if not drag:
+            self._drag = None
+        return merge_key
+
+
+def _prompt_verb(before: Prompts, after: Prompts) -> str:
+    """Return what was done to prompts, for the name of the step of undo."""
+    n_before = (len(before.points), len(before.boxes_xyxy))
+    n_after = (len(after.points), len(after.boxes_xyxy))
+    if n_after == n_before:
+        return "move prompt"
+    what = "point" if n_after[0] != n_before[0] else "box"
+    return f"{'add' if n_after > n_before else 'remove'} {what}"
+
+
+def _range_name(states: Mapping[SliceAt, SliceState]) -> str:
+    indices = sorted(at.index for at in states)
+    return f"slices {indices[0]}–{indices[-1]}" if indices else "slices"
+
+
+def _none_message(states: Mapping[SliceAt, SliceState]) -> str:
+    return "" if states else "There is no proposal in these slices."

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from napari_medclipsam.annotation.places import ObjectKey, bounding_part
-from napari_medclipsam.annotation.prompts import Prompts
+from napari_medclipsam.annotation.prompts import NO_PROMPTS, Prompts
 
 Source = Literal["text", "prompts", "propagation", "volume"]
 Status = Literal["untouched", "prompted", "proposed", "accepted"]
@@ -73,7 +73,27 @@ class Proposal:
     mask: PackedMask
     source: Source
     estimated_iou: float
-    prompts: Prompts = Prompts()
+    prompts: Prompts = NO_PROMPTS
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """That the user accepted an object in a slice.
+
+    Parameters
+    ----------
+    score : float
+        The estimated IoU of what was accepted; 1.0 for a mask drawn by hand.
+    prompts : Prompts
+        As they were then.
+    anchor : bool
+        True when the slice was accepted by itself: propagation then starts and ends there. False when it was accepted
+        with a whole range, which a later correction may propose to change.
+    """
+
+    score: float
+    prompts: Prompts = NO_PROMPTS
+    anchor: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,21 +106,26 @@ class ObjectState:
         Points and boxes.
     proposal : Proposal, optional
         What the model proposes.
-    accepted : float, optional
-        The score with which it was accepted (1.0 for a mask drawn by hand); None while it is not. An accepted object
-        is a fixed anchor of propagation, also where it is empty: then it says that the structure is not in the slice.
+    accepted : Acceptance, optional
+        None while it is not accepted. An object may be accepted where it is empty: then it is not in the slice.
     """
 
-    prompts: Prompts = Prompts()
+    prompts: Prompts = NO_PROMPTS
     proposal: Proposal | None = None
-    accepted: float | None = None
+    accepted: Acceptance | None = None
+
+    @property
+    def answered(self) -> Prompts | None:
+        """The prompts that the proposal, or else what was accepted, answers; None where there is neither."""
+        newest = self.proposal or self.accepted
+        return None if newest is None else newest.prompts
 
     @property
     def is_outdated(self) -> bool:
-        """True when the prompts have changed since the proposal was made and can be answered."""
-        if self.proposal is None:
-            return self.prompts.is_usable and self.accepted is None
-        return self.prompts.is_usable and self.proposal.prompts != self.prompts
+        """True when the prompts have changed since they were answered, and can be answered."""
+        if self.answered is None:
+            return self.prompts.is_usable
+        return bool(self.prompts) and self.prompts != self.answered
 
     @property
     def is_blank(self) -> bool:
@@ -128,6 +153,19 @@ class SliceState:
     def changed(self, key: ObjectKey, **fields: object) -> SliceState:
         """Return this slice with some fields of one object replaced."""
         return self.with_object(key, replace(self.of(key), **fields))  # type: ignore[arg-type]
+
+    def without(self, key: ObjectKey) -> SliceState:
+        """Return this slice without one object."""
+        return self.with_object(key, ObjectState())
+
+    def rejected(self) -> SliceState:
+        """Return this slice without its proposals and the prompts that they answer; what was accepted stays."""
+        state = self
+        for key in self.objects:
+            accepted = self.of(key).accepted
+            prompts = NO_PROMPTS if accepted is None else accepted.prompts
+            state = state.changed(key, proposal=None, prompts=prompts)
+        return state
 
     @property
     def proposals(self) -> dict[ObjectKey, Proposal]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from napari_medclipsam.annotation.masks import VoxelChange
@@ -10,6 +10,7 @@ from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.states import SliceState
 
 DEFAULT_BYTES = 256 << 20
+MOST_LEVELS = 1000
 
 
 @dataclass(eq=False)
@@ -24,11 +25,14 @@ class UndoEntry:
         What it did to the mask, in this order.
     states : dict
         Slice → (state before, state after).
+    merge_key : hashable
+        Actions in a row with the same key, such as the steps of one drag, are one entry; None for an entry of its own.
     """
 
     name: str
     voxels: tuple[VoxelChange, ...] = ()
-    states: Mapping[SliceAt, tuple[SliceState, SliceState]] = field(default_factory=dict)
+    states: dict[SliceAt, tuple[SliceState, SliceState]] = field(default_factory=dict)
+    merge_key: Hashable = None
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +41,7 @@ class UndoEntry:
 
 
 class UndoStack:
-    """Entries done and undone; the oldest are forgotten when they take too much memory.
+    """Entries done and undone; the oldest are forgotten when they take too much memory or are too many.
 
     Parameters
     ----------
@@ -70,16 +74,39 @@ class UndoStack:
 
     def push(self, entry: UndoEntry) -> None:
         """Add an action; what was undone can't be redone after it."""
-        raise NotImplementedError
+        mergeable = bool(self._done) and not self._undone and entry.merge_key is not None
+        self._undone.clear()
+        if mergeable and self._done[-1].merge_key == entry.merge_key:
+            self._merge(self._done[-1], entry)
+        else:
+            self._done.append(entry)
+        used = self.nbytes
+        while (used > self.max_bytes or len(self._done) > MOST_LEVELS) and len(self._done) > 1:
+            used -= self._done.pop(0).nbytes
+
+    def _merge(self, older: UndoEntry, newer: UndoEntry) -> None:
+        """Make one entry of two in a row."""
+        older.voxels += newer.voxels
+        for at, (before, after) in newer.states.items():
+            older.states[at] = (older.states[at][0] if at in older.states else before, after)
+
+    def amend(self, at: SliceAt, state: SliceState) -> None:
+        """Note what became of a slice after the newest action on it: the model's answer came later."""
+        for entry in reversed(self._done):
+            if at in entry.states:
+                entry.states[at] = (entry.states[at][0], state)
+                return
 
     def undo(self) -> UndoEntry | None:
         """Return the newest entry, which the caller takes back, and keep it for `redo`; None if there is none."""
-        raise NotImplementedError
+        if not self._done:
+            return None
+        self._undone.append(self._done.pop())
+        return self._undone[-1]
 
     def redo(self) -> UndoEntry | None:
         """Return the entry that was undone last, which the caller does again; None if there is none."""
-        raise NotImplementedError
-
-    def clear(self) -> None:
-        """Forget everything."""
-        raise NotImplementedError
+        if not self._undone:
+            return None
+        self._done.append(self._undone.pop())
+        return self._done[-1]
