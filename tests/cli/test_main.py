@@ -58,7 +58,7 @@ def test_ctrl_c_in_a_batch_keeps_what_is_done(tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from synthetic import Both
-        import napari_medclipsam.cli.loading as loading
+        import napari_medclipsam.models.pair as loading
 
         class Slow(Both):
             def embed(self, image):
@@ -147,7 +147,7 @@ def test_demo_headless_writes_pictures(run, tmp_path, monkeypatch):
     class Model(BrightLesions, RegionGrower):
         pass
 
-    monkeypatch.setattr("napari_medclipsam.cli.loading.load", lambda name, device=None: Model())
+    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: Model())
     code, out, err = run("demo", "--headless", tmp_path / "pictures")
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
@@ -182,7 +182,7 @@ def test_demo_window_has_layers_on_one_grid_in_mm(run, monkeypatch):
 
     made = []
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("napari_medclipsam.cli.loading.load", lambda name, device=None: BrightLesions())
+    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: BrightLesions())
     monkeypatch.setattr(napari, "Viewer", lambda **k: made.append(ViewerModel(**k)) or made[0])
     monkeypatch.setattr(napari, "run", lambda: None)
     code, _, err = run("demo")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_medclipsam.cli.loading import load_pair
 from napari_medclipsam.cli.preview import draw_mask, draw_prompts, draw_saliency, render_preview, write_png
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.evaluation.metrics import dice
+from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions, SliceResult, segment_volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain, write_volume
