@@ -28,7 +28,7 @@ ORDER = (
     "annotation",
     "learning",
 )
-TOP = ("cli", "widgets", "demo")
+TOP = ("cli", "widgets", "napari_io")
 # The registry names a model's loader as text, so it needs no import of what it loads.
 
 
