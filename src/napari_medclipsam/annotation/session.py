@@ -497,8 +497,7 @@ class Session:
 
     def _key(self, key: ObjectKey | None) -> ObjectKey:
         """Return the object that is meant."""
-        if key is None:
-            key = self.current
+        key = key or self.current or next((ObjectKey(c.label) for c in self.classes), None)
         if key is None:
             raise PromptError("There is no class to label yet. Type what you are looking for, or add a class.")
         self.current = ObjectKey(self.classes[key.label].label, key.number)
