@@ -51,14 +51,14 @@ def accept_objects(
     """
     changes = []
     for key in keys:
-        proposal, prompts = state.of(key).proposal, state.of(key).prompts
-        score = _CERTAIN
-        if proposal is not None:
-            score = proposal.estimated_iou
-            keep = _kept_from(masks, at, state, key, proposal, overlap)
-            change = masks.write_object(at, key, proposal.mask.unpacked(), keep_yx=keep, keep_hand=keep_hand)
+        before = state.of(key)
+        score = _CERTAIN if before.accepted is None else before.accepted.score
+        if before.proposal is not None:
+            score = before.proposal.estimated_iou
+            keep = _kept_from(masks, at, state, key, before.proposal, overlap)
+            change = masks.write_object(at, key, before.proposal.mask.unpacked(), keep_yx=keep, keep_hand=keep_hand)
             changes += [change] if change is not None else []
-        state = state.changed(key, proposal=None, accepted=Acceptance(score, prompts, anchor))
+        state = state.changed(key, proposal=None, accepted=Acceptance(score, before.prompts, anchor))
     return state, changes
 
 

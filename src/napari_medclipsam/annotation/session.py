@@ -196,7 +196,8 @@ class Session:
         PromptError
             If there is no such class, or it has 128 objects.
         """
-        used = [key.number for key in self.book.objects() if key.label == self.classes[label].label]
+        structure = self.classes[label]
+        used = [key.number for key in self.book.objects() if key.label == structure.label]
         number = max(used, default=0) + 1
         if number > MOST_OBJECTS:
             raise PromptError(f"A class can have {MOST_OBJECTS} objects; add another class for more.")
@@ -294,7 +295,9 @@ class Session:
         inside = tuple(axis - part.start for axis, part in zip(places, box, strict=True))
         old, new = self.labels[box].copy(), self.labels[box].copy()
         # Backwards: of a voxel that the stroke crossed twice, the first "before" counts.
-        old[tuple(axis[::-1] for axis in inside)] = np.broadcast_to(before, places[0].shape)[::-1]
+        # Copies: numpy may walk a reversed view forwards.
+        first_first = tuple(axis[::-1].copy() for axis in inside)
+        old[first_first] = np.broadcast_to(before, places[0].shape)[::-1].copy()
         new[inside] = after
         return self._paint(box, old, new)
 
