@@ -105,6 +105,8 @@ def test_undo_all_gives_the_start_and_redo_all_the_end(todo):
     while session.redo_name:
         session.redo()
     assert snapshot(session) == end
+    stack = session.book.undo_stack
+    assert stack.nbytes == sum(entry.nbytes for entry in stack._done)
 
 
 @settings(max_examples=20, deadline=None)

@@ -47,10 +47,16 @@ class UndoStack:
     ----------
     max_bytes : int
         Limit for all entries together. The newest entry is always kept.
+
+    Attributes
+    ----------
+    nbytes : int
+        Memory that all entries take.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self.max_bytes = max_bytes
+        self.nbytes = 0
         self._done: list[UndoEntry] = []
         self._undone: list[UndoEntry] = []
 
@@ -64,37 +70,37 @@ class UndoStack:
         """Name of the entry that `redo` would return; "" if there is none."""
         return self._undone[-1].name if self._undone else ""
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that all entries take."""
-        return sum(entry.nbytes for entry in (*self._done, *self._undone))
-
     def __len__(self) -> int:
         return len(self._done)
 
     def push(self, entry: UndoEntry) -> None:
         """Add an action; what was undone can't be redone after it."""
         mergeable = bool(self._done) and not self._undone and entry.merge_key is not None
+        self.nbytes -= sum(undone.nbytes for undone in self._undone)
         self._undone.clear()
         if mergeable and self._done[-1].merge_key == entry.merge_key:
             self._merge(self._done[-1], entry)
         else:
             self._done.append(entry)
-        used = self.nbytes
-        while (used > self.max_bytes or len(self._done) > MOST_LEVELS) and len(self._done) > 1:
-            used -= self._done.pop(0).nbytes
+            self.nbytes += entry.nbytes
+        while (self.nbytes > self.max_bytes or len(self._done) > MOST_LEVELS) and len(self._done) > 1:
+            self.nbytes -= self._done.pop(0).nbytes
 
     def _merge(self, older: UndoEntry, newer: UndoEntry) -> None:
         """Make one entry of two in a row."""
+        self.nbytes -= older.nbytes
         older.voxels += newer.voxels
         for at, (before, after) in newer.states.items():
             older.states[at] = (older.states[at][0] if at in older.states else before, after)
+        self.nbytes += older.nbytes
 
     def amend(self, at: SliceAt, state: SliceState) -> None:
         """Note what became of a slice after the newest action on it: the model's answer came later."""
         for entry in reversed(self._done):
             if at in entry.states:
-                entry.states[at] = (entry.states[at][0], state)
+                before, after = entry.states[at]
+                entry.states[at] = (before, state)
+                self.nbytes += state.nbytes - after.nbytes
                 return
 
     def undo(self) -> UndoEntry | None:
