@@ -57,10 +57,7 @@ class LayerSource:
             If the mask has another shape than the layer had.
         """
         expected = self.views[0].turned.shape_zyx
-        if self.flat:
-            masks = [mask[None]]
-        else:
-            masks = [mask] if len(self.views) == 1 else list(mask)
+        masks = [mask[None]] if self.flat else [mask] if len(self.views) == 1 else list(mask)
         if len(masks) != len(self.views) or any(m.shape != expected for m in masks):
             raise GeometryError(
                 f"The mask has shape {mask.shape} but its image has {expected}. Make the mask on this very image."
