@@ -90,11 +90,10 @@ def open_desk(qtbot, monkeypatch):
 
 
 def stack(n: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """A disk in slices 2 to 5 of a stack, and its mask."""
+    """A disk in slices 2 to 5 of a stack, and its mask; nothing at all in the others."""
     with_disk, masks = picture("disk")
-    without, _ = picture()
     inside = [2 <= z <= 5 for z in range(n)]
-    array = np.stack([with_disk if there else without for there in inside])
+    array = np.stack([with_disk if there else np.full_like(with_disk, 30) for there in inside])
     return array, np.stack([masks["disk"] & there for there in inside])
 
 

@@ -139,7 +139,7 @@ def test_left_and_right_of_the_patient() -> None:
     assert adapters.edges_of(layer, viewer) == ("R", "L", "A", "P")
     viewer.dims.order = (1, 0, 2)
     assert adapters.edges_of(layer, viewer) == ("R", "L", "I", "S")
-    viewer.camera.orientation2d = ("up", "right")
+    viewer.scene.camera.orientation2d = ("up", "right")
     assert adapters.edges_of(layer, viewer) == ("R", "L", "S", "I")
     viewer.dims.ndisplay = 3
     assert adapters.edges_of(layer, viewer) is None

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider, QSpinBox, QTableWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider, QSpinBox, QTabBar, QTableWidget
 
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
@@ -43,7 +43,7 @@ def test_everything_that_can_be_used_has_a_tooltip(desk) -> None:
     for kind in (QAbstractButton, QComboBox, QLineEdit, QSlider, QSpinBox, QTableWidget):
         for widget in desk.dock.findChildren(kind):
             is_part_of_another = widget.parent() is not None and isinstance(
-                widget.parent(), (QSpinBox, QLineEdit, QTableWidget)
+                widget.parent(), (QSpinBox, QLineEdit, QTableWidget, QTabBar)
             )
             is_napari_s = widget.objectName().startswith("qt_")
             assert widget.toolTip() or is_part_of_another or is_napari_s, (kind, widget.parent())

@@ -79,6 +79,9 @@ def apply_mask(session: Session, outcome: MaskOutcome) -> Change:
     request = outcome.request
     if not session.take(request.at, request.ticket, "mask", request.key):
         return Change(message=_STALE)
+    if not session.state(request.at).of(request.key).prompts:
+        # Taken back while the model was at it: there is nothing left that the mask could answer.
+        return Change()
     mask = PackedMask.of(outcome.logits_yx > 0)
     proposal = Proposal(mask, "prompts", outcome.estimated_iou, request.prompts)
     session.recent_logits.put((request.at, request.key), (proposal, outcome.logits_yx))

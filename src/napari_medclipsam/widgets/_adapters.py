@@ -112,7 +112,7 @@ def edges_of(layer: Layer, viewer: ViewerModel) -> Edges | None:
         return None
     bottom, right = (codes[axis - (layer.ndim - 3)] for axis in axes)
     # napari can be told to draw an axis the other way.
-    down, across = (str(direction) for direction in viewer.camera.orientation2d)
+    down, across = (str(direction) for direction in viewer.scene.camera.orientation2d)
     bottom = bottom if down == "down" else _OPPOSITE[bottom]
     right = right if across == "right" else _OPPOSITE[right]
     return Edges(_OPPOSITE[right], right, _OPPOSITE[bottom], bottom)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
 from napari_medclipsam.widgets._actions import ACTIONS, Action
@@ -42,7 +43,7 @@ class ActionButtons(QWidget):
         layout = _grid(self)
         self.buttons: dict[str, QPushButton] = {}
         for place, action in enumerate(actions):
-            button = _button(action.label, action.tooltip, lambda _=False, v=action.verb: getattr(verbs, v)())
+            button = Button(action.label, action.tooltip, getattr(verbs, action.verb))
             layout.addWidget(button, place // columns, place % columns)
             self.buttons[action.verb] = button
 
@@ -56,7 +57,7 @@ class ToolButtons(QWidget):
         group = QButtonGroup(self)
         self.buttons: dict[str, QPushButton] = {}
         for place, (tool, label, tip) in enumerate(_TOOLS):
-            button = _button(label, tip, lambda _=False, t=tool: verbs.use_tool(t))
+            button = Button(label, tip, partial(verbs.use_tool, tool))
             button.setCheckable(True)
             group.addButton(button)
             layout.addWidget(button, 0, place)
@@ -117,10 +118,30 @@ def _grid(widget: QWidget) -> QGridLayout:
     return layout
 
 
-def _button(label: str, tip: str, clicked: Callable[..., None]) -> QPushButton:
-    button = QPushButton(label)
-    button.setToolTip(tip)
-    # The keyboard stays with the canvas, where the keys mean verbs.
-    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    button.clicked.connect(clicked)
-    return button
+class Button(QPushButton):
+    """A button that is no wider than its words need, so that several fit beside each other.
+
+    Parameters
+    ----------
+    label, tip : str
+        Its words and its tooltip.
+    clicked : callable
+        Called when it is pressed.
+    """
+
+    def __init__(self, label: str, tip: str, clicked: Callable[[], object]) -> None:
+        super().__init__(label)
+        self.setToolTip(tip)
+        # The keyboard stays with the canvas, where the keys mean verbs.
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.clicked.connect(lambda _=False: clicked())
+
+    def sizeHint(self) -> QSize:
+        """Return room for the words and a margin of two letters."""
+        metrics = self.fontMetrics()
+        width = metrics.horizontalAdvance(self.text()) + 2 * metrics.averageCharWidth() + 4
+        return QSize(width, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the same: words are never cut."""
+        return self.sizeHint()

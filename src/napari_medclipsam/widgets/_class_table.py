@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QHBoxLayout,
     QHeaderView,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.session import ClassRow, Session
+from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
@@ -59,11 +59,7 @@ class ClassTable(QWidget):
             ("+ Object", "Start another object of the current class.", self._add_object),
             ("Remove", "Remove the current class, if nothing is labelled with it.", self._remove),
         ):
-            button = QPushButton(label)
-            button.setToolTip(tip)
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            button.clicked.connect(lambda _=False, c=clicked: c())
-            buttons.addWidget(button)
+            buttons.addWidget(Button(label, tip, clicked))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
@@ -178,6 +174,7 @@ class ClassTable(QWidget):
 
 def _table() -> QTableWidget:
     table = QTableWidget(0, len(_COLUMNS))
+    table.setToolTip("The classes; prompts and strokes go to the one that is selected.")
     table.setHorizontalHeaderLabels([name for name, _ in _COLUMNS])
     for column, (_, tip) in enumerate(_COLUMNS):
         header = table.horizontalHeaderItem(column)

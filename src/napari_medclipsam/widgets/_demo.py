@@ -1,7 +1,7 @@
 """The sample brain in a window, with the first question asked; also as a picture of that window.
 
-``python -m napari_medclipsam.widgets._demo FOLDER`` writes ``window.png``: a process of its own, for where OpenGL is not
-sound a window takes its whole process down.
+``python -m napari_medclipsam.widgets._demo FOLDER`` writes ``window.png``: a process of its own, for where OpenGL is
+not sound a window takes its whole process down.
 """
 
 from __future__ import annotations

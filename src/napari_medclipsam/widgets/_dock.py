@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QTabWidget,
@@ -25,7 +23,7 @@ from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
-from napari_medclipsam.widgets._buttons import ActionButtons, Keys, ToolButtons
+from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons
 from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
@@ -95,10 +93,8 @@ class MedClipSamDock(QWidget):
         column = QVBoxLayout(main)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(5)
-        save = QPushButton("Save mask …")
-        save.setToolTip("Write the mask on the grid of the image: NIfTI with the same geometry, or a picture.")
-        save.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        save.clicked.connect(lambda: self._save())
+        tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
+        save = Button("Save mask …", tip, self._save)
         last = QHBoxLayout()
         last.addWidget(self.view_actions, 2)
         last.addWidget(save, 1)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from qtpy.QtCore import QStringListModel, Qt
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QWidget
+
+from napari_medclipsam.widgets._buttons import Button
 
 _MOST_HISTORY = 100
 
@@ -30,10 +32,7 @@ class FindRow(QWidget):
         )
         self.field.setClearButtonEnabled(True)
         self.field.returnPressed.connect(self._run)
-        self.button = QPushButton("Find")
-        self.button.setToolTip("Look for it in the slice on screen (Enter).")
-        self.button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.button.clicked.connect(self._run)
+        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)

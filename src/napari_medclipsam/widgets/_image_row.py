@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from napari_medclipsam.images.intensity import CT_WINDOWS
+from napari_medclipsam.widgets._buttons import Button
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._workspace import Workspace
@@ -32,12 +33,9 @@ class ImageRow(QWidget):
             "Contrast, for you and for the model: automatic, a CT window, or as the image's own slider says."
         )
         self.windows.addItems(["auto", *CT_WINDOWS, _AS_SHOWN])
-        self.reset = QPushButton("Reset")
-        self.reset.setToolTip("Back to the automatic contrast.")
-        self.reset.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.reset = Button("Reset", "Back to the automatic contrast.", lambda: workspace.set_window("auto"))
         self.images.activated.connect(self._on_image)
         self.windows.activated.connect(self._on_window)
-        self.reset.clicked.connect(lambda: workspace.set_window("auto"))
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(3)

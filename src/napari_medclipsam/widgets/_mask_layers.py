@@ -68,10 +68,10 @@ class MaskLayers:
             session.labels, name="masks", opacity=0.5, metadata=metadata, **place
         )
         self.proposals: Labels = viewer.add_labels(session.proposed, name="proposals", opacity=0.9, **place)
-        self.proposals.contour = _OUTLINE_PX
         self.proposals.editable = False
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.data.connect(self._on_data)
+        self.show_outlines(viewer.dims.ndisplay == 2)
         self.recolor()
 
     @property
@@ -93,6 +93,10 @@ class MaskLayers:
                 rgba[:3] += lighter * (1 - rgba[:3])
                 colors[structure.label] = rgba if structure.shown else _CLEAR
             layer.colormap = DirectLabelColormap(color_dict=colors)
+
+    def show_outlines(self, outlines: bool) -> None:
+        """Draw proposals as outlines, or filled for the 3D view, which has none."""
+        self.proposals.contour = _OUTLINE_PX if outlines else 0
 
     def refresh(self, change: Change, at: SliceAt | None) -> None:
         """Draw what has changed, where it can be seen; all of it where no single slice is shown."""
@@ -142,13 +146,18 @@ class SaliencyLayers:
         self.coarse: Labels = viewer.add_labels(
             adapters.plane_data(empty.astype(np.uint8), at), name="coarse mask", opacity=0.9, **place
         )
-        self.coarse.contour = 1
         self.coarse.editable = False
+        self.show_outlines(viewer.dims.ndisplay == 2)
 
     @property
     def layers(self) -> tuple[Image, Labels]:
         """Both layers, the map first."""
         return (self.map, self.coarse)
+
+    def show_outlines(self, outlines: bool) -> None:
+        """Draw the coarse mask as an outline; the 3D view has none, and shows the map alone."""
+        self.coarse.contour = int(outlines)
+        self.coarse.opacity = 0.9 if outlines else 0.0
 
     def show(self, session: Session, at: SliceAt, level: float) -> None:
         """Show the answers of a slice and their coarse mask at a threshold."""

@@ -127,6 +127,8 @@ class PromptLayers:
         ]
         self.boxes.selected_data = set()
         self.boxes.data = []
+        # napari keeps the features of shapes that are gone.
+        self.boxes.features = _features([])
         if drawn:
             edges = [colors.get(key.label, "white") for key in keys]
             self.boxes.add(drawn, shape_type="rectangle", edge_color=edges, edge_width=self._edge_px)

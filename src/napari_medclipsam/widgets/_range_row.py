@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QWidget
+
+from napari_medclipsam.widgets._buttons import Button
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._workspace import Workspace
@@ -25,10 +27,7 @@ class RangeRow(QWidget):
         self._workspace = workspace
         self._stack: object = None
         self.first, self.last = (self._box(f"The {name} slice that may be changed.") for name in ("first", "last"))
-        self.every = QPushButton("All")
-        self.every.setToolTip("All slices.")
-        self.every.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.every.clicked.connect(self._reset)
+        self.every = Button("All", "All slices.", self._reset)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (QLabel("Slices"), self.first, QLabel("to"), self.last):

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_medclipsam.annotation.worker import Done, Event, Failed, Loading, NotReady, Progressed, Ready, Started
+from napari_medclipsam.widgets._buttons import Button
 
 # What is done in less needs no bar.
 _PATIENCE_MS = 500
@@ -37,10 +38,7 @@ class Status(QWidget):
         self.bar = QProgressBar()
         self.bar.setToolTip("How far the models are.")
         self.bar.setTextVisible(True)
-        self.stop = QPushButton("Cancel")
-        self.stop.setToolTip("Stop before the next slice; what was found until then is kept.")
-        self.stop.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.stop.clicked.connect(lambda: cancel())
+        self.stop = Button("Cancel", "Stop before the next slice; what was found until then is kept.", cancel)
         self.message = QLabel()
         self.message.setWordWrap(True)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

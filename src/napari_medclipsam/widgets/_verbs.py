@@ -208,14 +208,18 @@ class Verbs:
         self.said.emit(f"Saved {', '.join(paths)}.")
 
     def _do(self, change: Change) -> None:
+        session = self._workspace.require_session()
         self._workspace.draw(change)
+        if change and not change.message:
+            self.said.emit(f"Done: {session.undo_name}.")
         self._workspace.ask_masks()
 
     def _follow(self, session: Session, change: Change, message: str) -> None:
         """Show what was undone or done again, on the slice where it happened."""
         at, image = self._workspace.at, self._workspace.image
-        if at is not None and image is not None and change.slices and at not in change.slices:
+        if at is not None and image is not None and len(change.slices) == 1 and at not in change.slices:
             adapters.go_to(image, self._workspace.viewer.dims, change.slices[0])
-        self._do(change)
+        self._workspace.draw(change)
         if message:
             self.said.emit(message)
+        self._workspace.ask_masks()

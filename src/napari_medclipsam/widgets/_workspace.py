@@ -128,11 +128,8 @@ class Workspace(QObject):
         self.work.drop()
         if self.image is not None:
             self.image.events.contrast_limits.disconnect(self._on_contrast)
-        self._drop_layers("prompts", "saliency")
-        if self.masks is not None:
-            self.masks.unbind()
-            self._remove([self.masks.proposals])
-            self.masks = None
+        for name in ("prompts", "saliency", "masks"):
+            self._drop_layers(name)
 
     def close(self) -> None:
         """End all work and listen to nothing more; masks stay in the viewer."""
@@ -183,14 +180,15 @@ class Workspace(QObject):
         """Return the layers that were added here."""
         return [layer for group in (self.saliency, self.masks, self.prompts) if group for layer in group.layers]
 
-    def _drop_layers(self, *names: str) -> None:
-        for name in names:
-            group = getattr(self, name)
-            if group is not None:
-                setattr(self, name, None)
-                if name != "saliency":
-                    group.unbind()
-                self._remove(group.layers)
+    def _drop_layers(self, name: str) -> None:
+        """Take a group of layers out of the viewer; of the masks the proposals only: they are the user's work."""
+        group = getattr(self, name)
+        if group is None:
+            return
+        setattr(self, name, None)
+        if not isinstance(group, SaliencyLayers):
+            group.unbind()
+        self._remove([group.proposals] if isinstance(group, MaskLayers) else group.layers)
 
     def _remove(self, layers: Any) -> None:
         for layer in layers:
@@ -252,6 +250,9 @@ class Workspace(QObject):
         if before is not None and self.at is not None and before.is_parallel_to(self.at):
             self._scrolled = 1 if self.at.index >= before.index else -1
         self._show_prompts()
+        for group in (self.masks, self.saliency):
+            if group is not None:
+                group.show_outlines(self.viewer.dims.ndisplay == 2)
         if self.saliency is not None and self.session is not None and self.at is not None:
             self.saliency.show(self.session, self.at, self.level)
         # Encoding ahead starts when the scrolling has come to rest.
