@@ -20,15 +20,14 @@ class Window:
 
     Parameters
     ----------
-    theme : str
-        Of napari.
+    viewer : napari.Viewer, optional
+        A new one by default.
     """
 
-    def __init__(self, theme: str = "dark") -> None:
+    def __init__(self, viewer: Any = None) -> None:
         import napari
 
-        self.viewer = napari.Viewer(show=True, title="napari")
-        self.viewer.theme = theme
+        self.viewer = viewer or napari.Viewer(title="napari")
         self.main = self.viewer.window._qt_window
         self.main.resize(*SIZE)
         self.dock: Any = None

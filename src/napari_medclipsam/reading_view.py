@@ -78,7 +78,8 @@ def slice_turn(codes_zyx: tuple[str, str, str], axis: int) -> Turn:
     axis : int
         Which of (z, y, x) the slice is across.
     """
-    wanted_x, wanted_y = _CODES[_THROUGH[codes_zyx[axis]]][:2]
+    codes = _CODES[_THROUGH[codes_zyx[axis]]]
+    wanted_x, wanted_y = codes[0], codes[1]
     rows, columns = (code for a, code in enumerate(codes_zyx) if a != axis)
     swap = columns not in (wanted_x, _OPPOSITE[wanted_x])
     if swap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QColor, QCursor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -86,16 +86,15 @@ class ClassTable(QWidget):
 
     def _fill(self, number: int, row: ClassRow, session: Session | None) -> None:
         current = session.current if session is not None else None
-        is_current = current is not None and current.label == row.structure.label
         label = QTableWidgetItem(str(row.structure.label))
         label.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsUserCheckable)
         label.setCheckState(Qt.CheckState.Checked if row.structure.shown else Qt.CheckState.Unchecked)
         label.setIcon(_swatch(row.structure.color))
         name = QTableWidgetItem(row.structure.name)
         objects = f"{row.n_objects} object{'' if row.n_objects == 1 else 's'}"
-        name.setToolTip(
-            f"{row.structure.name}: {objects}" + (f", object {current.number} is current" if is_current else "")
-        )
+        is_current = current is not None and current.label == row.structure.label
+        number_of = f", object {current.number} is current" if current is not None and is_current else ""
+        name.setToolTip(f"{row.structure.name}: {objects}{number_of}")
         self.table.setItem(number, _LABEL, label)
         self.table.setItem(number, _NAME, name)
         figures = (f"{row.voxels:,}", "" if row.ml is None else f"{row.ml:.2f}")
@@ -138,8 +137,9 @@ class ClassTable(QWidget):
 
     def _is_on_check_box(self, item: QTableWidgetItem) -> bool:
         rectangle = self.table.visualItemRect(item)
-        position = self.table.viewport().mapFromGlobal(self.table.cursor().pos())
-        return position.x() < rectangle.left() + rectangle.height()
+        viewport = self.table.viewport()
+        assert viewport is not None  # every table has one
+        return viewport.mapFromGlobal(QCursor.pos()).x() < rectangle.left() + rectangle.height()
 
     def _on_current(self, row: int, *_: int) -> None:
         label = self._label_of(row)

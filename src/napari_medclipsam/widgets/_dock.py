@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from qtpy.QtCore import QSize
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -58,10 +59,11 @@ class MedClipSamDock(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self.viewer = napari_viewer
-        self.workspace = Workspace(napari_viewer, self)
+        # napari hands plugins a proxy, whose layers are proxies too and never the same object twice.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.workspace = Workspace(self.viewer, self)
         self.verbs = Verbs(self.workspace)
-        self.keys = Keys(napari_viewer, self.verbs)
+        self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
         self.find_row = FindRow(self._find)
         self.answers = AnswerLabel()
@@ -80,7 +82,7 @@ class MedClipSamDock(QWidget):
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
-        layers = napari_viewer.layers
+        layers = self.viewer.layers
         self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
         for events in self._events:
             events.connect(self._on_layers)
@@ -194,6 +196,10 @@ class MedClipSamDock(QWidget):
             self.tools.show_tool("look" if active is self.workspace.image and active is not None else None)
         else:
             self.tools.show_tool(_MODES.get(str(active.mode)))
+
+    def sizeHint(self) -> QSize:
+        """Return the least width: the image needs the room."""
+        return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End all work: no thread is left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qtpy.QtCore import QStringListModel, Qt
+from qtpy.QtCore import QModelIndex, QStringListModel, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QWidget
 
@@ -40,7 +40,8 @@ class FindRow(QWidget):
 
     def suggest(self, phrases: Iterable[str]) -> None:
         """Complete to these phrases from now on."""
-        self.field.phrases.setStringList(sorted(set(phrases), key=str.casefold))
+        ordered = sorted((phrase.casefold(), phrase) for phrase in set(phrases))
+        self.field.phrases.setStringList([phrase for _, phrase in ordered])
 
     def _run(self) -> None:
         text = self.field.text().strip()
@@ -81,7 +82,7 @@ class _LastStructure(QCompleter):
     def splitPath(self, path: str | None) -> list[str]:
         return [(path or "").rpartition(";")[2].strip()]
 
-    def pathFromIndex(self, index: object) -> str:
+    def pathFromIndex(self, index: QModelIndex) -> str:
         field = self.widget()
         assert isinstance(field, QLineEdit)
         before, semicolon, _ = field.text().rpartition(";")

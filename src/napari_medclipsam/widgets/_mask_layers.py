@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _CLEAR = np.zeros(4)
-_LIGHTER = 0.55
+_LIGHTER = 0.25
 _OUTLINE_PX = 2
 _OPACITY = 0.5
 # From here on the overlay is no longer see-through.

@@ -50,6 +50,7 @@ class PromptLayers:
         self._at: SliceAt | None = None
         self._known: dict[ObjectKey, Prompts] = {}
         self._current = ObjectKey(1)
+        self._is_positive = True
         self._is_writing = False
         side = max(image.data.shape[axis] for axis in range(image.ndim)[-2:])
         self._edge_px = max(_LEAST_EDGE_PX, side * _EDGE_SHARE)
@@ -96,10 +97,12 @@ class PromptLayers:
         if not self.boxes.selected_data:
             self.boxes.current_edge_color = color
             self.boxes.current_edge_width = self._edge_px
-        self._use_sign(True)
+        # The sign stays: this may come between the press and the release of a click.
+        self._use_sign(self._is_positive)
 
     def _use_sign(self, positive: bool) -> None:
         """Make the next point that is added a positive or a negative one."""
+        self._is_positive = positive
         style = POSITIVE if positive else NEGATIVE
         self.points.feature_defaults = pd.DataFrame(
             {"label": [self._current.label], "number": [self._current.number], "positive": [positive]}

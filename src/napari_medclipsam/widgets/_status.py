@@ -46,7 +46,9 @@ class Status(QWidget):
         self.message.setMinimumHeight(2 * self.fontMetrics().lineSpacing() + 4)
         self._activity: progress | None = None
         self._running: list[object] = []
-        self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(_PATIENCE_MS)
         self._patience.timeout.connect(self._show_busy)
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)

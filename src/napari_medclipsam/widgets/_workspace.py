@@ -83,7 +83,9 @@ class Workspace(QObject):
         self.work = Work(self._on_event, self)
         self._letters = EdgeLetters(viewer)
         self._own_change = False
-        self._settled = QTimer(self, singleShot=True, interval=_SETTLED_MS)
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(_SETTLED_MS)
         self._settled.timeout.connect(self._on_settled)
         self._scrolled: Literal[1, -1] = 1
         self._dims_events = [getattr(viewer.dims.events, name) for name in ("point", "order", "ndisplay", "ndim")]
