@@ -52,8 +52,7 @@ def plan_embedding(session: Session, at: SliceAt) -> EmbedRequest | None:
     """See `Session.plan_embedding`."""
     if at.index < 0 or at.index >= session.image.n_slices(at):
         return None
-    image = session.image.slice_pixels(at, session.window)
-    return None if image.pixels.min() == image.pixels.max() else EmbedRequest(at, image)
+    return EmbedRequest(session.image, session.window, at)
 
 
 def plan_propagation(
@@ -74,7 +73,8 @@ def plan_propagation(
     if not spans:
         raise PromptError("There is no slice to propagate to: its neighbours are accepted, or outside the range.")
     bounds = {i: PackedMask.of(session.object_mask(at.moved(i), key)) for i in (below, at.index, above) if i in anchors}
-    if all(mask.is_empty for mask in bounds.values()):
+    beside = {i for start, stop in spans for i in (start - 1, stop + 1)}
+    if all(mask.is_empty for i, mask in bounds.items() if i in beside):
         raise PromptError("The structure is accepted as absent here; propagate from a slice where it has a mask.")
     return PropagationRequest(
         session.image,

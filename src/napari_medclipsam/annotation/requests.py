@@ -13,8 +13,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from napari_medclipsam.annotation.book import Ticket
+from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
+from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, SaliencyMap, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, SliceResult, StructureResult, segment_slice
@@ -186,10 +188,14 @@ class MaskRequest:
 
 @dataclass(frozen=True, eq=False)
 class EmbedRequest:
-    """A slice that is likely to be looked at next, encoded ahead; see `Session.plan_embedding`. Nothing to apply."""
+    """A slice that is likely to be looked at next, encoded ahead; see `Session.plan_embedding`. Nothing to apply.
 
+    It shares the voxels of the image, which nobody writes, so that planning many costs nothing.
+    """
+
+    image: AnnotatedImage
+    window: Window
     at: SliceAt
-    image: Slice
     kind: ClassVar[str] = "embed"
 
     def run(
@@ -199,7 +205,10 @@ class EmbedRequest:
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
     ) -> None:
-        """Fill the models' caches."""
-        segmenter.embed(self.image)
+        """Fill the models' caches, unless there is nothing to see in the slice."""
+        picture = self.image.slice_pixels(self.at, self.window)
+        if picture.pixels.min() == picture.pixels.max():
+            return
+        segmenter.embed(picture)
         if grounder is not segmenter and isinstance(grounder, PromptableSegmenter):
-            grounder.embed(self.image)
+            grounder.embed(picture)

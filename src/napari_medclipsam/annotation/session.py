@@ -437,7 +437,7 @@ class Session:
         return planning.plan_mask(self, at, self._key(key))
 
     def plan_embedding(self, at: SliceAt) -> EmbedRequest | None:
-        """Plan to encode a slice ahead; None where the image has no such slice or all of it has one value."""
+        """Plan to encode a slice ahead; None where the image has no such slice."""
         return planning.plan_embedding(self, at)
 
     def plan_propagation(

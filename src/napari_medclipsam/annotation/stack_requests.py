@@ -93,18 +93,23 @@ class PropagationRequest:
             for start in self._starts(span):
                 indices = range(span[0], span[1] + 1) if start < span[0] else range(span[1], span[0] - 1, -1)
                 slices = visit.slices(self.image, self.at, self.window, indices)
-                mask = np.ascontiguousarray(self.image.turn(self.at).to_turned(self.anchors[start].unpacked()))
-                ways.append({c.index: c for c in propagate(mask, slices, segmenter, grounder, self.text)})
+                ways.append({c.index: c for c in propagate(self._start(start), slices, segmenter, grounder, self.text)})
                 visit.skip(len(indices) - len(ways[-1]))
             if visit.stopped:
                 # Half of a span between two anchors is no answer; beyond the outermost anchor it is.
-                partial = ways[0] if len(self._starts(span)) == 1 else {}
+                partial = ways[0] if len(self._starts(span)) == 1 and ways else {}
                 found |= partial
                 visited |= set(partial)
                 break
-            found |= ways[0] if len(ways) == 1 else blended(ways[0], ways[1], span)
+            found |= blended(*ways, span=span) if len(ways) == 2 else {k: c for way in ways for k, c in way.items()}
             visited |= set(range(span[0], span[1] + 1))
         return StackOutcome(self, self._proposals(found), frozenset(visited), self._message(found, visit.stopped))
+
+    def _start(self, index: int) -> tuple[Slice, np.ndarray]:
+        """Return an anchor as the models see it: pixels and mask."""
+        at = self.at.moved(index)
+        mask = np.ascontiguousarray(self.image.turn(at).to_turned(self.anchors[index].unpacked()))
+        return self.image.slice_pixels(at, self.window), mask
 
     def _starts(self, span: tuple[int, int]) -> list[int]:
         """Return the anchors beside a span that have a mask: where it is entered from."""

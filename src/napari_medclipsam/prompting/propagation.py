@@ -1,7 +1,9 @@
 """From the mask of one slice to the masks of the next, until the structure ends.
 
-Each slice is prompted by the mask of the one before: a box with a margin and the mask as soft logits, and where a text
-is known also by its saliency. Nothing here is random.
+What is expected in a slice comes from three sources: the mask of the slice before, the gray values that the structure
+had in the accepted slice, and where a text is known its saliency. A segmenter follows a mask prompt closely (on brain
+tumours, the mask of the slice before alone was copied from slice to slice and never shrank), so the prompt has to be
+right about where the structure gets smaller. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -21,12 +23,23 @@ from napari_medclipsam.models.contracts import (
     SaliencyMap,
     TextGrounder,
 )
-from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin
+from napari_medclipsam.prompting.appearance import Appearance
+from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin, mask_logits
 from napari_medclipsam.saliency.coarse import components
 
 _MOST_PARTS = 4
 _LEAST_SHARE = 0.1
 _SOFTNESS_PX = 2.0
+_BOX_MARGIN = 0.1
+
+# Weights of the sources and, as shares of the size of the structure (the root of its area), how soft the edge of the
+# mask before is and how far the structure may grow to the next slice. Chosen on the ten training patients of
+# volumes/lgg, where half or twice of each changes the Dice by less than 0.03.
+_APPEARANCE_WEIGHT = 4.0
+_SALIENCY_WEIGHT = 0.5
+_MOST_SALIENCY = 4.0
+_SOFTNESS_SHARE = 0.15
+_REACH_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,13 +51,16 @@ class StopRule:
     least_overlap : float
         Of the smaller of two neighbouring masks, this share must lie in the other.
     most_growth : float
-        A mask is not more than this many times larger, or smaller, than the one before.
+        A mask is at most this many times larger than the one before.
+    least_area : float
+        A mask has at least this share of the area of the accepted one.
     least_iou : float
         The estimated IoU stays above this share of its value on the first slice.
     """
 
     least_overlap: float = 0.5
-    most_growth: float = 3.0
+    most_growth: float = 2.0
+    least_area: float = 0.03
     least_iou: float = 0.7
 
 
@@ -86,31 +102,55 @@ def joined_masks(segmenter: PromptableSegmenter, embedding: Embedding, prompts: 
     return MaskResult(logits, float(np.average([r.estimated_iou for r in results], weights=areas)))
 
 
-def prompts_from_mask(mask_yx: np.ndarray, saliency: SaliencyMap | None, margin: float = 0.1) -> tuple[PromptSet, ...]:
-    """Return the prompts that a neighbour's mask gives: one set per connected part of it.
+def expected_logits(
+    mask_yx: np.ndarray, image: Slice, appearance: Appearance, saliency: SaliencyMap | None = None
+) -> np.ndarray:
+    """Return where the structure of the slice before is expected in a slice.
 
     Parameters
     ----------
     mask_yx : numpy.ndarray
-        bool, not empty.
+        bool, not empty: the slice before.
+    image : Slice
+        The slice.
+    appearance : Appearance
+        Of the structure.
     saliency : SaliencyMap, optional
-        Of this slice; what it says near the mask moves the mask prompt.
-    margin : float
-        Each box grows on each side by this share of its own side: a structure moves from slice to slice.
+        Of the slice; counts if its phrase is known.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 at image size, positive where the structure is expected, within ±6; in one piece with the mask before.
     """
-    shape_yx = (int(mask_yx.shape[0]), int(mask_yx.shape[1]))
-    logits = mask_logits_of(mask_yx)
-    parts = components(mask_yx, mask_yx.astype(np.float32), _MOST_PARTS, min_share=_LEAST_SHARE)
-    sets = []
-    for part in parts:
-        others = mask_yx & ~part.mask_yx
-        prior = np.where(others, -MAX_LOGIT, logits).astype(np.float32)
-        sets.append(PromptSet(box_xyxy=box_with_margin(part.box_xyxy, shape_yx, margin), mask_logits_yx=prior))
-    return tuple(sets)
+    size = float(np.sqrt(mask_yx.sum()))
+    logits = mask_logits_of(mask_yx, max(1.0, _SOFTNESS_SHARE * size)) + _APPEARANCE_WEIGHT * appearance.evidence(image)
+    if saliency is not None and saliency.known:
+        logits += _SALIENCY_WEIGHT * np.clip(mask_logits(saliency.values_yx), -_MOST_SALIENCY, _MOST_SALIENCY)
+    near = ndimage.distance_transform_edt(~mask_yx) <= max(2.0, _REACH_SHARE * size)
+    # Opened, so that a bridge of a pixel or two does not let the structure run into its neighbours.
+    region = ndimage.binary_opening((logits > 0) & near)
+    touching = ndimage.binary_propagation(region & mask_yx, mask=region)
+    expected = ndimage.binary_fill_holes(touching)
+    sure = np.clip(np.where(expected, np.maximum(logits, 1.0), np.minimum(logits, -1.0)), -MAX_LOGIT, MAX_LOGIT)
+    return np.asarray(sure, np.float32)
+
+
+def prompts_of_expected(logits_yx: np.ndarray) -> tuple[PromptSet, ...]:
+    """Return the prompts for what is expected: a box and a mask prompt for each connected part; none for nothing."""
+    mask = logits_yx > 0
+    shape_yx = (int(mask.shape[0]), int(mask.shape[1]))
+    return tuple(
+        PromptSet(
+            box_xyxy=box_with_margin(part.box_xyxy, shape_yx, _BOX_MARGIN),
+            mask_logits_yx=np.where(mask & ~part.mask_yx, np.float32(-MAX_LOGIT), logits_yx),
+        )
+        for part in components(mask, mask.astype(np.float32), _MOST_PARTS, min_share=_LEAST_SHARE)
+    )
 
 
 def propagate(
-    mask_yx: np.ndarray,
+    start: tuple[Slice, np.ndarray],
     slices: Iterable[tuple[int, Slice]],
     segmenter: PromptableSegmenter,
     grounder: TextGrounder | None = None,
@@ -121,10 +161,10 @@ def propagate(
 
     Parameters
     ----------
-    mask_yx : numpy.ndarray
-        bool, not empty: the mask of the slice before the first.
+    start : tuple of (Slice, numpy.ndarray)
+        The accepted slice and its bool mask, not empty.
     slices : iterable of (int, Slice)
-        In order, away from that slice.
+        In order, away from the accepted slice. The next is taken only when the one before is done.
     segmenter : PromptableSegmenter
         Outlines.
     grounder : TextGrounder, optional
@@ -135,26 +175,31 @@ def propagate(
         When to stop.
     """
     rule = rule or StopRule()
+    before_yx = start[1]
+    appearance, least_px = Appearance.of(*start), rule.least_area * float(before_yx.sum())
     first_iou: float | None = None
     for index, image in slices:
         if image.pixels.min() == image.pixels.max():
             return
         saliency = grounder.saliency(image, text) if grounder is not None and text else None
-        result = joined_masks(segmenter, segmenter.embed(image), prompts_from_mask(mask_yx, saliency))
+        prompts = prompts_of_expected(expected_logits(before_yx, image, appearance, saliency))
+        if not prompts:
+            return
+        result = joined_masks(segmenter, segmenter.embed(image), prompts)
         first_iou = first_iou if first_iou is not None else result.estimated_iou
-        if _has_ended(mask_yx, result, first_iou, rule):
+        if result.mask_yx.sum() < least_px or _is_another(before_yx, result, first_iou, rule):
             return
         yield Carried(index, result.logits_yx.astype(np.float16), result.estimated_iou)
-        mask_yx = result.mask_yx
+        before_yx = result.mask_yx
 
 
-def _has_ended(before_yx: np.ndarray, result: MaskResult, first_iou: float, rule: StopRule) -> bool:
-    """Tell whether a new mask is no longer the structure."""
+def _is_another(before_yx: np.ndarray, result: MaskResult, first_iou: float, rule: StopRule) -> bool:
+    """Tell whether a new mask is not the structure of the slice before."""
     mask = result.mask_yx
-    areas = sorted((int(before_yx.sum()), int(mask.sum())))
-    if areas[0] == 0 or areas[1] > rule.most_growth * areas[0]:
+    before_px, now_px = int(before_yx.sum()), int(mask.sum())
+    if now_px == 0 or now_px > rule.most_growth * before_px:
         return True
-    overlap = int((before_yx & mask).sum()) / areas[0]
+    overlap = int((before_yx & mask).sum()) / min(before_px, now_px)
     return overlap < rule.least_overlap or result.estimated_iou < rule.least_iou * first_iou
 
 
