@@ -101,7 +101,7 @@ class PropagationRequest:
                 found |= partial
                 visited |= set(partial)
                 break
-            found |= blended(*ways, span=span) if len(ways) == 2 else {k: c for way in ways for k, c in way.items()}
+            found |= blended(ways[0], ways[1], span) if len(ways) == 2 else dict(*ways)
             visited |= set(range(span[0], span[1] + 1))
         return StackOutcome(self, self._proposals(found), frozenset(visited), self._message(found, visit.stopped))
 
