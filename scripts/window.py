@@ -77,7 +77,7 @@ class Window:
             held |= getattr(Qt.KeyboardModifier, f"{name}Modifier")
         canvas = self.canvas
         canvas.setFocus()
-        QTest.keyClick(canvas, getattr(Qt.Key, f"Key_{last.upper()}"), held)
+        QTest.keyClick(canvas, getattr(Qt.Key, f"Key_{last.upper() if len(last) == 1 else last}"), held)
         self.idle()
 
     @property

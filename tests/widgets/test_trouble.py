@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from napari.components import ViewerModel
+from qtpy.QtWidgets import QDockWidget
 
 from napari_medclipsam.widgets._actions import ACTIONS
 
@@ -140,6 +141,15 @@ def test_closing_in_the_middle_leaves_no_thread_and_reopening_goes_on(desk, open
     assert again.session is not None and again.session.labels is desk.viewer.layers["masks"].data
     again.do("undo")
     assert not again.session.labels.any()
+
+
+def test_the_cross_of_the_dock_ends_all_work(desk, threads) -> None:
+    """napari takes the widget out of its dock, and neither closes nor deletes it."""
+    holder = QDockWidget()
+    holder.setWidget(desk.dock)
+    desk.dock.verbs.find("disk")
+    desk.dock.setParent(None)
+    assert not threads()
 
 
 def test_a_model_that_can_t_be_loaded_is_said(desk) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -59,6 +59,7 @@ class MedClipSamDock(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
+        self._is_docked = False
         # napari hands plugins a proxy, whose layers are proxies too and never the same object twice.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.workspace = Workspace(self.viewer, self)
@@ -87,6 +88,9 @@ class MedClipSamDock(QWidget):
         for events in self._events:
             events.connect(self._on_layers)
         self._is_closed = False
+        worker = self.workspace.work.worker
+        # A window that closes destroys its docks without closing them.
+        self.destroyed.connect(lambda: worker.close())
         self._on_layers()
         self.workspace.use_model(ModelChoice())
 
@@ -205,6 +209,14 @@ class MedClipSamDock(QWidget):
         """End all work: no thread is left."""
         self.shut()
         super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """End all work when napari takes this widget out of its dock, which is all that its cross does."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._is_docked:
+                self.shut()
+            self._is_docked = self.parent() is not None
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""

@@ -40,8 +40,10 @@ class FindRow(QWidget):
 
     def suggest(self, phrases: Iterable[str]) -> None:
         """Complete to these phrases from now on."""
-        ordered = sorted((phrase.casefold(), phrase) for phrase in set(phrases))
-        self.field.phrases.setStringList([phrase for _, phrase in ordered])
+        ordered = [phrase for _, phrase in sorted((phrase.casefold(), phrase) for phrase in set(phrases))]
+        # A new list would close the suggestions that are open.
+        if ordered != self.field.phrases.stringList():
+            self.field.phrases.setStringList(ordered)
 
     def _run(self) -> None:
         text = self.field.text().strip()
