@@ -7,8 +7,8 @@ which the rule that ends propagation was chosen. Writes benchmarks/results/propa
 
 The reader starts in the middle slice of the tumour with the text "brain tumor" on FLAIR, then clicks up to three times
 in the middle of the largest error (the rule of Kirillov et al. 2023), accepts, propagates and accepts all. In each
-further round the reader goes to the slice with the most wrong pixels, clicks up to three times there, accepts, and
-propagates again.
+further round the reader goes to the slice with the most wrong pixels, clicks up to three times there (a slice without
+tumour is cleared, which counts as one click), accepts, and propagates again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.session import Session
+from napari_medclipsam.errors import PromptError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.learning.lite_clicks import largest_error
@@ -51,6 +53,11 @@ class Reader:
     def correct(self, index: int) -> float:
         """Click until the slice is good or the clicks are used up, and accept it; returns its Dice."""
         session, at = self.session, SliceAt.across(0, index)
+        if not self.truth[index].any():
+            session.clear(at)
+            session.accept(at, [self.key])
+            self.clicks += 1
+            return 1.0
         for _ in range(MOST_CLICKS):
             mask = self._seen(at)
             error = largest_error(mask, self.truth[index])
@@ -68,8 +75,10 @@ class Reader:
     def propagate(self, index: int) -> float:
         """Propagate from an accepted slice and accept what comes; returns the Dice over the whole volume."""
         at = SliceAt.across(0, index)
-        self.session.apply(self.session.plan_propagation(at, self.key).run(self.model, self.model))
-        self.session.accept_proposals(at)
+        # Between two corrected slices there may be none left to propagate to.
+        with suppress(PromptError):
+            self.session.apply(self.session.plan_propagation(at, self.key).run(self.model, self.model))
+            self.session.accept_proposals(at)
         return dice(self.session.labels == self.key.label, self.truth)
 
     def worst(self) -> int:

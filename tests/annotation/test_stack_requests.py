@@ -107,6 +107,17 @@ def test_accepting_a_range_makes_no_anchors(session):
     assert "no proposal" in session.accept_proposals(AT[4]).message
 
 
+def test_a_correction_may_take_back_what_was_accepted_with_a_range(session):
+    session.apply(session.plan_propagation(AT[4]).run(MODEL, MODEL))
+    session.accept_proposals(AT[4])
+    session.clear(AT[6])
+    session.accept(AT[6])
+    session.apply(session.plan_propagation(AT[6]).run(MODEL, MODEL))
+    assert session.state(AT[7]).status == "proposed" and session.state(AT[7]).proposals[DISK].mask.is_empty
+    session.accept_proposals(AT[4])
+    assert not session.labels[6:].any() and session.labels[5].any() and session.labels[3].any()
+
+
 def test_a_structure_accepted_as_absent_ends_the_span(session):
     session.current = DISK
     session.accept(AT[6])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import NO_PROMPTS
@@ -122,19 +124,33 @@ def _with_proposals(session: Session, at: SliceAt, outcome: StackOutcome) -> Sli
             continue
         structure = structure or session.classes.add(name)
         key = _stack_object(session, structure.label, outcome)
-        before = state.of(key)
-        if name in found and not _is_settled(before, outcome):
-            proposal = replace(found[name], prompts=before.prompts)
+        proposal = _stack_proposal(session, at, key, outcome, found.get(name))
+        if proposal is not None or state.of(key).proposal is not None:
             state = state.changed(key, proposal=proposal)
+        if proposal is not None:
             session.current = session.current or key
-        elif before.proposal is not None and before.proposal.source == outcome.request.kind:
-            state = state.changed(key, proposal=None)
     return state
 
 
 def _stack_object(session: Session, label: int, outcome: StackOutcome) -> ObjectKey:
     request = outcome.request
     return request.key if isinstance(request, PropagationRequest) else session.object_of(label)
+
+
+def _stack_proposal(
+    session: Session, at: SliceAt, key: ObjectKey, outcome: StackOutcome, found: Proposal | None
+) -> Proposal | None:
+    """Return what is proposed for an object of a slice now."""
+    before = session.state(at).of(key)
+    if not _is_settled(before, outcome):
+        if found is not None:
+            return replace(found, prompts=before.prompts)
+        if before.accepted is not None and session.object_mask(at, key).any():
+            # Accepted with a range, before a correction elsewhere: now the structure is thought to end earlier.
+            nothing = PackedMask.of(np.zeros(session.image.shape_yx(at), bool))
+            return Proposal(nothing, outcome.request.kind, 0.0, before.prompts)
+    is_outlived = before.proposal is not None and before.proposal.source == outcome.request.kind
+    return None if is_outlived else before.proposal
 
 
 def _is_settled(before: ObjectState, outcome: StackOutcome) -> bool:
