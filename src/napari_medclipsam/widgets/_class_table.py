@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medclipsam.annotation.book import Change
-from napari_medclipsam.annotation.session import ClassRow, Session
+from napari_medclipsam.annotation.overview import ClassRow
+from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._said import said_on_error
 
