@@ -34,6 +34,8 @@ def window(make_napari_viewer):
     if opened.dock is not None:
         opened.dock.shut()
         QApplication.processEvents()
+    # pytest keeps what it gave to the test; the viewer must be free to go.
+    opened.viewer = opened.main = opened.dock = None
 
 
 @pytest.fixture
