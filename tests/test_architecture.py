@@ -18,15 +18,17 @@ ORDER = (
     "errors",
     "files",
     "images",
+    "reading_view",
     "models",
     "saliency",
     "prompting",
     "pipeline",
     "samples",
     "evaluation",
+    "annotation",
     "learning",
 )
-TOP = ("cli", "widgets", "reading_view", "demo")
+TOP = ("cli", "widgets", "napari_io")
 # The registry names a model's loader as text, so it needs no import of what it loads.
 
 

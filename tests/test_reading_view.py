@@ -5,7 +5,7 @@ import pytest
 
 from napari_medclipsam.errors import ImageError
 from napari_medclipsam.images.volume import Volume
-from napari_medclipsam.reading_view import reading_view
+from napari_medclipsam.reading_view import reading_view, slice_turn
 
 ALL_48 = ["".join(p) for s in itertools.product("LR", "PA", "IS") for p in itertools.permutations(s)]
 
@@ -64,3 +64,21 @@ def test_pictures_stay_as_they_are_and_have_no_anatomical_plane():
     assert view.box_to_stored(0, (1, 0, 2, 1)) == (0, (1, 0, 2, 1))
     with pytest.raises(ImageError, match="axial"):
         reading_view(volume, "axial")
+
+
+@pytest.mark.parametrize("codes", ALL_48)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_is_turned_as_the_whole_volume_is(codes, axis):
+    volume = stored_as(codes)
+    codes_zyx = volume.axis_codes[::-1]
+    plane = {"S": "axial", "A": "coronal", "R": "sagittal"}[codes_zyx[axis].translate(str.maketrans("IPL", "SAR"))]
+    view = reading_view(volume, plane)
+    turn = slice_turn(codes_zyx, axis)
+    stored = volume.array_zyx.take(1, axis)
+    turned = turn.to_turned(stored)
+    assert any(np.array_equal(turned, whole) for whole in view.turned.array_zyx)
+    assert np.array_equal(turn.to_stored(turned), stored)
+    y, x = 2, 1
+    ((tx, ty),) = turn.points_to_turned(np.array([[x, y]]), stored.shape)
+    assert turned[int(ty), int(tx)] == stored[y, x]
+    assert turn.points_to_stored(np.array([[tx, ty]]), stored.shape).tolist() == [[x, y]]

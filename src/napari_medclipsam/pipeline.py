@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -330,12 +330,36 @@ def segment_volume(
     cancelled : callable, optional
         Asked before each slice.
     """
+    chosen = range(volume.n_slices(axis)) if indices is None else indices
+    slices = ((index, volume.slice_pixels(index, axis=axis, window=window)) for index in chosen)
+    yield from segment_slices(slices, text, grounder, segmenter, options, cancelled=cancelled)
+
+
+def segment_slices(
+    slices: Iterable[tuple[int, Slice]],
+    text: str,
+    grounder: TextGrounder,
+    segmenter: PromptableSegmenter,
+    options: PipelineOptions | None = None,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[tuple[int, SliceResult]]:
+    """Yield (slice index, result) for slices of any source; see `segment_volume`.
+
+    Parameters
+    ----------
+    slices : iterable of (int, Slice)
+        The next one is taken only when the one before is done.
+    text, grounder, segmenter, options
+        As for `segment_slice`.
+    cancelled : callable, optional
+        Asked before each slice.
+    """
     phrases = parse_structures(text)
     refusal: SliceResult | None = None
-    for index in range(volume.n_slices(axis)) if indices is None else indices:
+    for index, image in slices:
         if cancelled is not None and cancelled():
             return
-        image = volume.slice_pixels(index, axis=axis, window=window)
         if refusal is not None:
             result = _empty_result(image.shape_yx, refusal)
         elif image.pixels.min() == image.pixels.max():

@@ -15,7 +15,76 @@ PLANES = ("axial", "coronal", "sagittal")
 # (i, j, k) of the turned volume grow towards these: patient's left on the right of the picture; anterior or head up.
 _CODES = {"axial": "LPS", "coronal": "LIA", "sagittal": "PIL"}
 _THROUGH = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
+_OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "I": "S", "S": "I"}
 _THICK = 1.5
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How one stored slice is turned to be read: swapped about its diagonal first, then flipped.
+
+    Parameters
+    ----------
+    swap : bool
+        Rows become columns.
+    flip_y, flip_x : bool
+        The turned picture is upside down, or left is right.
+    """
+
+    swap: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+
+    def to_turned(self, array_yx: np.ndarray) -> np.ndarray:
+        """Return a stored slice (rows, columns, ...) as it is read; a view."""
+        turned = array_yx.swapaxes(0, 1) if self.swap else array_yx
+        return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+    def to_stored(self, array_yx: np.ndarray) -> np.ndarray:
+        """Undo `to_turned`; a view."""
+        plain = array_yx[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return plain.swapaxes(0, 1) if self.swap else plain
+
+    def points_to_turned(self, points_xy: np.ndarray, shape_yx: tuple[int, int]) -> np.ndarray:
+        """Return points (n, 2) of a stored slice of `shape_yx` where they are in the turned one."""
+        points = np.array(points_xy, np.float32).reshape(-1, 2)
+        height, width = shape_yx
+        if self.swap:
+            points, height, width = points[:, ::-1].copy(), width, height
+        if self.flip_x:
+            points[:, 0] = width - 1 - points[:, 0]
+        if self.flip_y:
+            points[:, 1] = height - 1 - points[:, 1]
+        return points
+
+    def points_to_stored(self, points_xy: np.ndarray, shape_yx: tuple[int, int]) -> np.ndarray:
+        """Undo `points_to_turned`; `shape_yx` is that of the stored slice."""
+        points = np.array(points_xy, np.float32).reshape(-1, 2)
+        height, width = shape_yx[::-1] if self.swap else shape_yx
+        if self.flip_x:
+            points[:, 0] = width - 1 - points[:, 0]
+        if self.flip_y:
+            points[:, 1] = height - 1 - points[:, 1]
+        return points[:, ::-1].copy() if self.swap else points
+
+
+def slice_turn(codes_zyx: tuple[str, str, str], axis: int) -> Turn:
+    """Return how a slice is turned to be read.
+
+    Parameters
+    ----------
+    codes_zyx : tuple of str
+        Where (z, y, x) of the stored array grow to: L or R, P or A, I or S, each direction once.
+    axis : int
+        Which of (z, y, x) the slice is across.
+    """
+    codes = _CODES[_THROUGH[codes_zyx[axis]]]
+    wanted_x, wanted_y = codes[0], codes[1]
+    rows, columns = (code for a, code in enumerate(codes_zyx) if a != axis)
+    swap = columns not in (wanted_x, _OPPOSITE[wanted_x])
+    if swap:
+        rows, columns = columns, rows
+    return Turn(swap, rows != wanted_y, columns != wanted_x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -88,18 +87,6 @@ def sample_brain(
     image[box] = swollen * (1 - tumour) + mass * tumour
     mask[box] = (depth < radius_mm) & is_brain[box]
     return replace(volume, array_zyx=np.rint(np.clip(image, 0, 255)).astype(np.uint8)), mask
-
-
-def sample_layers() -> list[tuple[np.ndarray, dict[str, Any], str]]:
-    """Return the sample brain and its lesion as napari layer data, for File > Open Sample."""
-    volume, mask_zyx = sample_brain()
-    turned = volume.reoriented("LPS")
-    place = {"scale": turned.spacing_zyx_mm}
-    lesion = replace(volume, array_zyx=mask_zyx.astype(np.uint8)).reoriented("LPS").array_zyx
-    return [
-        (turned.array_zyx, {"name": "T1 sample brain", "rgb": False, **place}, "image"),
-        (lesion, {"name": "simulated lesion", "visible": False, **place}, "labels"),
-    ]
 
 
 def write_volume(volume: Volume, path: Path) -> None:

@@ -58,7 +58,7 @@ def test_ctrl_c_in_a_batch_keeps_what_is_done(tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from synthetic import Both
-        import napari_medclipsam.cli.loading as loading
+        import napari_medclipsam.models.pair as loading
 
         class Slow(Both):
             def embed(self, image):
@@ -147,7 +147,9 @@ def test_demo_headless_writes_pictures(run, tmp_path, monkeypatch):
     class Model(BrightLesions, RegionGrower):
         pass
 
-    monkeypatch.setattr("napari_medclipsam.cli.loading.load", lambda name, device=None: Model())
+    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: Model())
+    # The window needs a process of its own, with the real model: tests/widgets has it.
+    monkeypatch.setattr("napari_medclipsam.cli.demo._window_drawn", lambda folder, device: False)
     code, out, err = run("demo", "--headless", tmp_path / "pictures")
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [
@@ -166,29 +168,3 @@ def test_demo_without_a_display_says_what_to_do(run, monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     code, _, err = run("demo")
     assert code == 2 and "--headless" in err
-
-
-def test_demo_window_has_layers_on_one_grid_in_mm(run, monkeypatch):
-    napari = pytest.importorskip("napari")
-    from napari.components import ViewerModel
-
-    from synthetic import Both
-
-    class BrightLesions(Both):
-        def saliency(self, image, text):
-            from napari_medclipsam.models.contracts import SaliencyMap
-
-            return SaliencyMap((image.pixels > 195).astype(np.float32), text, 1.0, True)
-
-    made = []
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("napari_medclipsam.cli.loading.load", lambda name, device=None: BrightLesions())
-    monkeypatch.setattr(napari, "Viewer", lambda **k: made.append(ViewerModel(**k)) or made[0])
-    monkeypatch.setattr(napari, "run", lambda: None)
-    code, _, err = run("demo")
-    assert code == 0, err
-    layers = made[0].layers
-    assert [layer.name for layer in layers] == ["T1 sample brain", "saliency", "brain tumor", "simulated lesion", "box"]
-    assert {tuple(layer.scale) for layer in layers} == {(1.0, 1.0, 1.0)}
-    shown = made[0].dims.current_step[0]
-    assert layers["brain tumor"].data[shown].any() and layers["box"].data[0][0][0] == shown

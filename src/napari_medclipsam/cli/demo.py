@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from argparse import Namespace
 from dataclasses import dataclass
@@ -10,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_medclipsam.cli.loading import load_pair
 from napari_medclipsam.cli.preview import draw_mask, draw_prompts, draw_saliency, render_preview, write_png
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.evaluation.metrics import dice
+from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions, SliceResult, segment_volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain, write_volume
@@ -36,19 +38,17 @@ class _Answer:
 
 
 def run(args: Namespace) -> int:
-    """Open napari with the answer, or write pictures of it."""
-    if args.headless is None and not _has_display():
-        raise OutputError(
-            "There is no display to open napari on; to write pictures instead: medclipsam demo --headless OUT"
-        )
+    """Open napari with the question asked, or write pictures of the answer."""
+    if args.headless is None:
+        _open_napari(args.device)
+        return 0
     answer = _answer(args.device)
     overlap = dice(answer.label_zyx > 0, answer.truth_zyx)
     print(f'"{SAMPLE_TEXT}" on the sample brain: Dice {overlap:.2f} with the simulated lesion.')
-    if args.headless is not None:
-        _write_pictures(answer, args.headless)
-        print(f"The pictures are in {args.headless}.")
-    else:
-        _open_napari(answer)
+    _write_pictures(answer, args.headless)
+    if not _window_drawn(args.headless, args.device):
+        print("No window can be drawn here: window.png is left out.")
+    print(f"The pictures are in {args.headless}.")
     return 0
 
 
@@ -91,39 +91,37 @@ def _write_pictures(answer: _Answer, folder: Path) -> None:
     write_volume(answer.view.stored, folder / "brain.nii.gz")
 
 
-def _open_napari(answer: _Answer) -> None:
-    """Show image, saliency, mask and box as layers on one grid in mm, and wait until the window is closed."""
+def _open_napari(device: str | None) -> None:
+    """Open the sample with the dock and the first question, and wait until the window is closed."""
+    if not _has_display():
+        raise OutputError(
+            "There is no display to open napari on; to write pictures instead: medclipsam demo --headless OUT"
+        )
     try:
         import napari
+
+        from napari_medclipsam.widgets._demo import open_demo
     except ImportError as error:
         raise OutputError("napari is not installed here; run: pip install 'napari-medclipsam[all]'") from error
-    scale = answer.view.turned.spacing_zyx_mm
-    viewer = napari.Viewer(title="medclipsam demo (research use only)")
-    viewer.add_image(answer.view.turned.array_zyx, name="T1 sample brain", scale=scale, rgb=False)
-    viewer.add_image(
-        answer.saliency_zyx,
-        name="saliency",
-        scale=scale,
-        colormap="viridis",
-        opacity=0.4,
-        contrast_limits=(0, 1),
-        visible=False,
-    )
-    viewer.add_labels(answer.label_zyx, name=SAMPLE_TEXT, scale=scale)
-    viewer.add_labels(answer.truth_zyx.astype(np.uint8) * 2, name="simulated lesion", scale=scale, visible=False)
-    corners = [
-        [[answer.best_index, y, x] for y, x in ((y0, x0), (y0, x1), (y1, x1), (y1, x0))]
-        for x0, y0, x1, y1 in answer.best.boxes_xyxy
-    ]
-    if corners:
-        viewer.add_shapes(
-            corners,
-            shape_type="rectangle",
-            name="box",
-            scale=scale,
-            face_color="transparent",
-            edge_color="#E69F00",
-            edge_width=1,
-        )
-    viewer.dims.set_point(0, answer.best_index * (scale or (1.0, 1.0, 1.0))[0])
+    open_demo(device)
     napari.run()
+
+
+def _window_drawn(folder: Path, device: str | None) -> bool:
+    """Write a picture of the real window, on a virtual screen where there is no other; False where that can't be."""
+    screen: list[str] = []
+    if not _has_display():
+        virtual = shutil.which("xvfb-run")
+        if virtual is None:
+            return False
+        screen = [virtual, "--auto-servernum", "--server-args=-screen 0 1600x1000x24 +extension GLX"]
+    # A process of its own: where OpenGL is broken it ends without a Python error.
+    command = [
+        *screen,
+        sys.executable,
+        "-m",
+        "napari_medclipsam.widgets._demo",
+        str(folder),
+        *([device] if device else []),
+    ]
+    return subprocess.run(command, capture_output=True).returncode == 0

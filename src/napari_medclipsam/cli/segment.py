@@ -11,12 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED, UNEXPECTED, report_error
-from napari_medclipsam.cli.loading import load_pair
 from napari_medclipsam.cli.outputs import DEFAULT_FOLDER, Job, expand_inputs, plan_jobs, require_apart
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 

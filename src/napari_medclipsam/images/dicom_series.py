@@ -79,14 +79,30 @@ def find_series(path: str | os.PathLike[str], series_uid: str | None = None) -> 
                 raise ImageError(f"{path} is not a DICOM image (perhaps a segmentation or a report). Open its images.")
             series_uid = series_uid or _series_uid(header)
             files = [file for file in path.parent.iterdir() if file.is_file()]
-        headers = [(file, _image_header(file)) for file in sorted(files)]
-        images = [(file, header) for file, header in headers if header is not None]
-        if not images:
-            raise ImageError(
-                f"{path} holds no DICOM image among its {len(files)} files. Give the folder of one series, or a file."
-            )
-        skipped = len(headers) - len(images)
-        return _chosen(path, _grouped(images, skipped), series_uid)
+        return _chosen(path, _series_among(path, files), series_uid)
+
+
+def list_series(folder: str | os.PathLike[str]) -> tuple[Series, ...]:
+    """Return every series in a folder and the folders below.
+
+    Raises
+    ------
+    ImageError
+        If there is no image, or a damaged file.
+    """
+    folder = Path(folder)
+    with reading(folder, "DICOM image", keep_cause=False):
+        return tuple(_series_among(folder, [Path(f) / name for f, _, names in os.walk(folder) for name in names]))
+
+
+def _series_among(path: Path, files: list[Path]) -> list[Series]:
+    headers = [(file, _image_header(file)) for file in sorted(files)]
+    images = [(file, header) for file, header in headers if header is not None]
+    if not images:
+        raise ImageError(
+            f"{path} holds no DICOM image among its {len(files)} files. Give the folder of one series, or a file."
+        )
+    return _grouped(images, len(headers) - len(images))
 
 
 def _image_header(path: Path) -> Any | None:

@@ -48,13 +48,22 @@ def read_nifti(path: str | os.PathLike[str], volume_index: int | None = None) ->
         If the header does not say where the voxels are.
     """
     path = Path(path)
-    size = require_content(path)
     with reading(path, "NIfTI image"):
-        raw_header = _raw_header(path)
-        shape_ijk = tuple(int(n) for n in raw_header.get_data_shape())
-        _check_size(path, raw_header, shape_ijk, size)
-        _check_geometry(path, raw_header)
-        return _load(path, volume_index)
+        image, shape_ijk = _opened(path)
+        index = _checked_volume(path, volume_index, _count(shape_ijk))
+        voxels = image.dataobj[..., index] if len(shape_ijk) == 4 else _voxels(image.dataobj)
+        return _volume(path, image, voxels, shape_ijk)
+
+
+def read_nifti_frames(path: str | os.PathLike[str]) -> tuple[Volume, ...]:
+    """Read every volume of a NIfTI file, one for a 3D file; raises as `read_nifti`."""
+    path = Path(path)
+    with reading(path, "NIfTI image"):
+        image, shape_ijk = _opened(path)
+        # All at once: a compressed file can't be read from the middle.
+        voxels = _voxels(image.dataobj)
+        frames = [voxels[:, :, :, i] for i in range(shape_ijk[3])] if len(shape_ijk) == 4 else [voxels]
+        return tuple(_volume(path, image, frame, shape_ijk) for frame in frames)
 
 
 def _raw_header(path: Path) -> Any:
@@ -108,9 +117,14 @@ def _check_geometry(path: Path, header: Any) -> None:
         )
 
 
-def _load(path: Path, volume_index: int | None) -> Volume:
+def _opened(path: Path) -> tuple[Any, tuple[int, ...]]:
+    """Return the checked file and its shape (i, j, k) or (i, j, k, volumes)."""
     import nibabel
 
+    size = require_content(path)
+    raw_header = _raw_header(path)
+    _check_size(path, raw_header, tuple(int(n) for n in raw_header.get_data_shape()), size)
+    _check_geometry(path, raw_header)
     # Without mmap: a program that overwrites the file later would crash this one.
     image: Any = nibabel.load(path, mmap=False)
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image)):
@@ -120,8 +134,14 @@ def _load(path: Path, volume_index: int | None) -> Volume:
         shape_ijk = shape_ijk[:-1]
     if len(shape_ijk) > 4:
         raise ImageError(f"{path} has {len(shape_ijk)} axes {shape_ijk}; expected 2 to 4. Split it into volumes first.")
-    index = _checked_volume(path, volume_index, shape_ijk[3] if len(shape_ijk) == 4 else 1)
-    voxels = image.dataobj[..., index] if len(shape_ijk) == 4 else _voxels(image.dataobj)
+    return image, shape_ijk
+
+
+def _count(shape_ijk: tuple[int, ...]) -> int:
+    return shape_ijk[3] if len(shape_ijk) == 4 else 1
+
+
+def _volume(path: Path, image: Any, voxels: np.ndarray, shape_ijk: tuple[int, ...]) -> Volume:
     array_ijk = _gray_or_rgb(path, voxels).reshape(*shape_ijk[:3], *([1] if len(shape_ijk) == 2 else []), *_rgb(voxels))
     unit = image.header.get_xyzt_units()[0]
     if unit not in _MM_PER_UNIT:

@@ -1,4 +1,4 @@
-"""From a model's name on the command line to the two parts that a run needs."""
+"""From a name that the user chose to the two models that the work needs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""The state of a session and its history: every change of masks, prompts and proposals goes through here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from napari_medclipsam.annotation.masks import LabelMasks, VoxelChange
+from napari_medclipsam.annotation.places import Box, ObjectKey, SliceAt, bounding_part
+from napari_medclipsam.annotation.states import Proposal, SliceState
+from napari_medclipsam.annotation.undo import UndoEntry, UndoStack
+
+Actor = Literal["decision", "prompts", "model"]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """When a request was planned: its outcome is dropped if the slice has changed too much since.
+
+    Parameters
+    ----------
+    decisions, edits : int
+        How often the user had decided upon the slice, and changed its prompts.
+    order : int
+        Grows with every request of a session.
+    """
+
+    decisions: int
+    edits: int
+    order: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a verb did, so that a viewer refreshes only that.
+
+    Parameters
+    ----------
+    label_boxes : tuple of Box
+        Parts of ``session.labels`` with new values.
+    proposed_boxes : tuple of Box
+        Parts of ``session.proposed`` with new values.
+    slices : tuple of SliceAt
+        Slices whose prompts, proposals or acceptance changed.
+    classes : bool
+        True when a class came or went.
+    message : str
+        What to tell the user; "" where there is nothing to say.
+    """
+
+    label_boxes: tuple[Box, ...] = ()
+    proposed_boxes: tuple[Box, ...] = ()
+    slices: tuple[SliceAt, ...] = ()
+    classes: bool = False
+    message: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.label_boxes or self.proposed_boxes or self.slices or self.classes)
+
+
+class Book:
+    """Masks, proposals and slice states on one grid, with undo.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image grid.
+    labels : numpy.ndarray, optional
+        A mask to start from.
+    undo_bytes : int
+        Memory for undo.
+    """
+
+    def __init__(self, shape: tuple[int, ...], labels: np.ndarray | None, undo_bytes: int) -> None:
+        self.masks = LabelMasks(shape, max(0, len(shape) - 3), labels)
+        self.proposed = np.zeros(shape, np.uint8)
+        self.states: dict[SliceAt, SliceState] = {}
+        self.undo_stack = UndoStack(undo_bytes)
+        self._decisions: Counter[SliceAt] = Counter()
+        self._edits: Counter[SliceAt] = Counter()
+
+    def state(self, at: SliceAt) -> SliceState:
+        """Return what is known about a slice."""
+        return self.states.get(at, SliceState())
+
+    def ticket(self, at: SliceAt, order: int = 0) -> Ticket:
+        """Return when it is now for a slice."""
+        return Ticket(self._decisions[at], self._edits[at], order)
+
+    def objects(self) -> list[ObjectKey]:
+        """Return the objects with voxels, prompts, proposals or acceptance, in order."""
+        return sorted({*self.masks.objects(), *(key for state in self.states.values() for key in state.objects)})
+
+    def commit(
+        self,
+        name: str,
+        states: Mapping[SliceAt, SliceState],
+        voxels: Iterable[VoxelChange | None] = (),
+        *,
+        actor: Actor = "decision",
+        merge_key: Hashable = None,
+        message: str = "",
+    ) -> Change:
+        """Put new states of slices, remember how to take them and `voxels` (already done) back.
+
+        Parameters
+        ----------
+        name : str
+            Of the step of undo.
+        states : dict
+            The new state of each slice.
+        voxels : iterable of VoxelChange
+            What was done to the masks; None entries are skipped.
+        actor : {"decision", "prompts", "model"}
+            A decision of the user makes everything stale that models are finding for these slices; prompts all but the
+            masks of earlier prompts, so that a preview can follow a drag; a model's answer nothing.
+        merge_key : hashable
+            See `UndoEntry`.
+        message : str
+            For the change.
+        """
+        done = tuple(v for v in voxels if v is not None)
+        if actor == "decision":
+            self._decisions.update(list(states))
+        elif actor == "prompts":
+            self._edits.update(list(states))
+        if not done and not states:
+            return Change(message=message)
+        before = {at: self.state(at) for at in states}
+        entry = UndoEntry(name, done, {at: (before[at], states[at]) for at in states}, merge_key)
+        self.undo_stack.push(entry)
+        return self._put(states, [v.box for v in done], message)
+
+    def amend(self, at: SliceAt, state: SliceState) -> Change:
+        """Put what a model answered as part of the action that asked for it: no step of undo of its own."""
+        self.undo_stack.amend(at, state)
+        return self._put({at: state}, [], "")
+
+    def undo(self) -> Change:
+        """Take the newest action back."""
+        entry = self.undo_stack.undo()
+        if entry is None:
+            return Change(message="There is nothing to undo.")
+        boxes = [self.masks.restore(v, undo=True) for v in reversed(entry.voxels)]
+        self._decisions.update(list(entry.states))
+        return self._put({at: before for at, (before, _) in entry.states.items()}, boxes, "")
+
+    def redo(self) -> Change:
+        """Do again what was undone last."""
+        entry = self.undo_stack.redo()
+        if entry is None:
+            return Change(message="There is nothing to redo.")
+        boxes = [self.masks.restore(v, undo=False) for v in entry.voxels]
+        self._decisions.update(list(entry.states))
+        return self._put({at: after for at, (_, after) in entry.states.items()}, boxes, "")
+
+    def _put(self, states: Mapping[SliceAt, SliceState], label_boxes: Sequence[Box], message: str) -> Change:
+        proposed_boxes = []
+        for at, state in states.items():
+            before = self.state(at).proposals
+            if state.objects:
+                self.states[at] = state
+            else:
+                self.states.pop(at, None)
+            if before != state.proposals:
+                box = self._draw(at, state.proposals)
+                proposed_boxes += [box] if box is not None else []
+        return Change(tuple(label_boxes), tuple(proposed_boxes), tuple(states), message=message)
+
+    def _draw(self, at: SliceAt, proposals: Mapping[ObjectKey, Proposal]) -> Box | None:
+        """Draw the proposals of a slice into `proposed`; returns what changed."""
+        plane = np.zeros_like(self.proposed[at.selector])
+        for key, proposal in proposals.items():
+            plane[proposal.mask.unpacked()] = key.label
+        part = bounding_part(plane != self.proposed[at.selector])
+        if part is None:
+            return None
+        box = at.box(part)
+        self.proposed[box] = plane[part].reshape(self.proposed[box].shape)
+        return box

@@ -1,0 +1,22 @@
+"""The napari dock. Widgets only translate: all they know is in `annotation` and below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_medclipsam.widgets._dock import MedClipSamDock
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+__all__ = ["MedClipSamDock", "open_dock"]
+
+
+def open_dock() -> QWidget | None:
+    """Open the dock in the current viewer, or bring it to the front; for the layer menu."""
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is None:
+        return None
+    return viewer.window.add_plugin_dock_widget("napari-medclipsam", "MedCLIP-SAM")[1]

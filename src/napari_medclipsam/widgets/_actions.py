@@ -1,0 +1,72 @@
+"""What the user can do, each with its key: one table for buttons, key bindings and the cheat sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """One verb.
+
+    Parameters
+    ----------
+    verb : str
+        The method of `Workspace` that does it.
+    key : str
+        As napari writes it, such as "Shift-U". All are free in napari; a layer's own keys are not touched.
+    label : str
+        On the button.
+    tip : str
+        A sentence for the tooltip and the cheat sheet.
+    """
+
+    verb: str
+    key: str
+    label: str
+    tip: str
+
+    @property
+    def tooltip(self) -> str:
+        """The sentence and the key."""
+        return f"{self.tip} Key: {shown_key(self.key)}"
+
+
+SLICE_ACTIONS = (
+    Action("accept", "G", "Accept", "Take the proposals of this slice into the mask."),
+    Action("reject", "J", "Reject", "Throw the proposals of this slice and their prompts away; the mask stays."),
+    Action("clear", "K", "Clear", "Remove the current object from this slice: prompts, proposal and mask."),
+    Action("next_object", "W", "Object ▸", "Go on with the next object of this or another class."),
+    Action("undo", "U", "Undo", "Take the last step back."),
+    Action("redo", "Shift-U", "Redo", "Do again what was undone last."),
+    Action("previous_slice", "Q", "◂ Slice", "Go back to the nearest slice that still needs work."),
+    Action("next_slice", "N", "Slice ▸", "Go to the next slice that still needs work."),
+)
+VIEW_ACTIONS = (
+    Action("toggle_saliency", "H", "Saliency", "Show or hide where the model sees the words."),
+    Action("toggle_mask", "0", "Mask", "Show or hide masks and proposals."),
+)
+STACK_ACTIONS = (
+    Action("propagate", "8", "Propagate", "Carry the accepted object of this slice to the slices on both sides."),
+    Action("whole_volume", "9", "Whole volume", "Look for the text in every slice of the range."),
+    Action("accept_all", "Shift-G", "Accept all", "Take the proposals of all slices of the range into the mask."),
+    Action("reject_all", "Shift-J", "Reject all", "Throw the proposals of all slices of the range away."),
+)
+ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS
+
+#: Further lines of the cheat sheet: what the mouse and napari's own keys do here.
+MOUSE = (
+    ("Click, tool Point", "the object is here"),
+    ("Ctrl or Shift + click", "the object is not here"),
+    ("Drag, tool Box", "the object is inside"),
+    ("Drag, tool Move", "move or resize a prompt; the mask follows"),
+    ("Delete", "remove the selected prompts"),
+    ("Space + drag", "move the image, whatever the tool"),
+    ("Ctrl + wheel", "scroll through the slices"),
+    ("Ctrl-Z, Ctrl-Shift-Z", "undo and redo while painting"),
+)
+
+
+def shown_key(key: str) -> str:
+    """Return a key as people read it."""
+    return key.replace("-", "+")

@@ -1,0 +1,241 @@
+"""The dock: everything for labelling an image by text, boxes, clicks and brush."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
+from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
+from napari_medclipsam.widgets._answer_label import AnswerLabel
+from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons
+from napari_medclipsam.widgets._class_table import ClassTable
+from napari_medclipsam.widgets._find_row import FindRow
+from napari_medclipsam.widgets._image_row import ImageRow
+from napari_medclipsam.widgets._keys_page import KeysPage
+from napari_medclipsam.widgets._options_page import OptionsPage
+from napari_medclipsam.widgets._range_row import RangeRow
+from napari_medclipsam.widgets._saliency_row import SaliencyRow
+from napari_medclipsam.widgets._status import Status
+from napari_medclipsam.widgets._verbs import Verbs
+from napari_medclipsam.widgets._workspace import Workspace
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_STATUS = {
+    "untouched": "nothing here yet",
+    "prompted": "prompts",
+    "proposed": "a proposal: accept or reject it",
+    "accepted": "accepted",
+}
+_MODES = {"add": "point", "add_rectangle": "box", "select": "move", "paint": "paint", "erase": "erase"}
+
+
+class MedClipSamDock(QWidget):
+    """The dock of a viewer. The models start to load at once, in the background.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+        The viewer.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self._is_docked = False
+        # napari hands plugins a proxy, whose layers are proxies too and never the same object twice.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.workspace = Workspace(self.viewer, self)
+        self.verbs = Verbs(self.workspace)
+        self.keys = Keys(self.viewer, self.verbs)
+        self.image_row = ImageRow(self.workspace)
+        self.find_row = FindRow(self._find)
+        self.answers = AnswerLabel()
+        self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
+        self.tools = ToolButtons(self.verbs)
+        self.classes = ClassTable(self.workspace)
+        self.place = QLabel()
+        self.place.setToolTip("The slice on screen, and how far it is.")
+        self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
+        self.view_actions = ActionButtons(VIEW_ACTIONS, self.verbs, 2)
+        self.range_row = RangeRow(self.workspace)
+        self.stack_actions = ActionButtons(STACK_ACTIONS, self.verbs, 2)
+        self.options = OptionsPage(self.workspace)
+        self.status = Status(self.verbs.cancel)
+        self._lay_out()
+        self.workspace.said.connect(self.status.say)
+        self.workspace.work.happened.connect(self._on_event)
+        self.workspace.refreshed.connect(self.refresh)
+        layers = self.viewer.layers
+        self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
+        for events in self._events:
+            events.connect(self._on_layers)
+        self._is_closed = False
+        worker = self.workspace.work.worker
+        # A window that closes destroys its docks without closing them.
+        self.destroyed.connect(lambda: worker.close())
+        self._on_layers()
+        self.workspace.use_model(ModelChoice())
+
+    def _lay_out(self) -> None:
+        main, tabs = QWidget(), QTabWidget()
+        column = QVBoxLayout(main)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.setSpacing(5)
+        tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
+        save = Button("Save mask …", tip, self._save)
+        last = QHBoxLayout()
+        last.addWidget(self.view_actions, 2)
+        last.addWidget(save, 1)
+        for widget in (
+            *(self.image_row, self.find_row, self.answers, self.saliency_row, self.tools),
+            *(self.classes, self.place, self.actions_, self.range_row, self.stack_actions),
+        ):
+            column.addWidget(widget, int(widget is self.classes))
+        column.addLayout(last)
+        column.addWidget(self.status)
+        tabs.addTab(main, "Label")
+        tabs.addTab(_scrolled(self.options), "Options")
+        tabs.addTab(_scrolled(KeysPage()), "Keys")
+        for index, tip in enumerate(("Find, correct, accept.", "Model, device, overlaps.", "Every key.")):
+            tabs.setTabToolTip(index, tip)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(tabs)
+
+    def ask(self, text: str) -> None:
+        """Put a text into the field and look for it, as if the user had typed it."""
+        self.find_row.field.setText(text)
+        self._find(text)
+
+    def refresh(self) -> None:
+        """Show the state of the workspace."""
+        session, at = self.workspace.session, self.workspace.at
+        self.image_row.refresh()
+        self.range_row.refresh()
+        self.options.refresh()
+        self.classes.refresh()
+        self.answers.show_answers(session.answers(at) if session is not None and at is not None else ())
+        self.place.setText(self._place_text())
+        for name in ("undo", "redo"):
+            step = getattr(session, f"{name}_name", "") if session is not None else ""
+            button = self.actions_.buttons[name]
+            button.setEnabled(bool(step))
+            button.setStatusTip(step)
+        phrases = [p for structure in phrase_book().structures.values() for p in structure.nouns]
+        names = [] if session is None else [structure.name for structure in session.classes]
+        self.find_row.suggest([*phrases, *names])
+        masks = self.workspace.masks
+        self.keys.bind(self.workspace.helper_layers(), masks.masks if masks else None)
+        self._show_tool()
+
+    def _place_text(self) -> str:
+        session, at = self.workspace.session, self.workspace.at
+        if session is None:
+            return "No image: open one, or choose one above."
+        if at is None:
+            is_3d = self.viewer.dims.ndisplay == 3
+            return "3D view: for looking only. Switch to 2D to label." if is_3d else "The image is not shown here."
+        state = _STATUS[session.state(at).status]
+        if at.axis is None:
+            return f"Image: {state}"
+        return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+
+    def _find(self, text: str) -> None:
+        self.setFocus()
+        self.verbs.find(text)
+
+    def _set_opacity(self, opacity: float) -> None:
+        if self.workspace.saliency is not None:
+            self.workspace.saliency.map.opacity = opacity
+
+    def _save(self) -> None:
+        image = self.workspace.image
+        if image is None:
+            self.status.say("There is no image, so there is no mask to save.")
+            return
+        suffix = ".png" if image.ndim == 2 else ".nii.gz"
+        start = str(Path.home() / f"{image.name}_mask{suffix}")
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save mask", start, "NIfTI (*.nii.gz *.nii);;Pictures (*.png *.tif)"
+        )
+        if path:
+            self.verbs.save(path)
+
+    def _on_layers(self, event: Any = None) -> None:
+        if self.workspace.image is None and (images := self.workspace.images()):
+            active = self.viewer.layers.selection.active
+            self.workspace.label(active if isinstance(active, Image) and active in images else images[-1])
+        self.refresh()
+
+    def _on_event(self, event: Event) -> None:
+        self.status.show_event(event)
+        if isinstance(event, Ready) and "torch" in sys.modules:
+            # With the library loaded it can be asked; to import it here would take seconds.
+            from napari_medclipsam.models.device import available_devices
+
+            self.options.add_devices(available_devices())
+
+    def _show_tool(self) -> None:
+        active = self.viewer.layers.selection.active
+        own = self.workspace.helper_layers()
+        if active is self.workspace.image or not any(active is layer for layer in own):
+            self.tools.show_tool("look" if active is self.workspace.image and active is not None else None)
+        else:
+            self.tools.show_tool(_MODES.get(str(active.mode)))
+
+    def sizeHint(self) -> QSize:
+        """Return the least width: the image needs the room."""
+        return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """End all work: no thread is left."""
+        self.shut()
+        super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """End all work when napari takes this widget out of its dock, which is all that its cross does."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._is_docked:
+                self.shut()
+            self._is_docked = self.parent() is not None
+
+    def shut(self) -> None:
+        """Stop the models, give keys and layers back; masks stay in the viewer."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for events in self._events:
+            events.disconnect(self._on_layers)
+        self.workspace.refreshed.disconnect(self.refresh)
+        self.workspace.work.happened.disconnect(self._on_event)
+        self.status.close_activity()
+        self.keys.unbind()
+        self.workspace.close()
+
+
+def _scrolled(page: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(page)
+    # As wide as the main page wants it: these two scroll.
+    area.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+    return area

@@ -1,0 +1,91 @@
+"""The text field: history, suggestions, Enter runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from qtpy.QtCore import QModelIndex, QStringListModel, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QWidget
+
+from napari_medclipsam.widgets._buttons import Button
+
+_MOST_HISTORY = 100
+
+
+class FindRow(QWidget):
+    """What to look for.
+
+    Parameters
+    ----------
+    find : callable
+        Told the text when the user presses Enter or the button.
+    """
+
+    def __init__(self, find: Callable[[str], None]) -> None:
+        super().__init__()
+        self._find = find
+        self.field = _Field()
+        self.field.setPlaceholderText("What are you looking for? e.g. brain tumor")
+        self.field.setToolTip(
+            "Type one structure, or several separated by “;”, and press Enter.\nUp and Down bring earlier texts back."
+        )
+        self.field.setClearButtonEnabled(True)
+        self.field.returnPressed.connect(self._run)
+        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.field, 1)
+        layout.addWidget(self.button)
+
+    def suggest(self, phrases: Iterable[str]) -> None:
+        """Complete to these phrases from now on."""
+        ordered = [phrase for _, phrase in sorted((phrase.casefold(), phrase) for phrase in set(phrases))]
+        # A new list would close the suggestions that are open.
+        if ordered != self.field.phrases.stringList():
+            self.field.phrases.setStringList(ordered)
+
+    def _run(self) -> None:
+        text = self.field.text().strip()
+        self.field.remember(text)
+        # Keys mean verbs again: without the focus, the field does not take them.
+        self.field.clearFocus()
+        self._find(text)
+
+
+class _Field(QLineEdit):
+    def __init__(self) -> None:
+        super().__init__()
+        self._history: list[str] = []
+        self._place = 0
+        self.phrases = QStringListModel(self)
+        completer = _LastStructure(self.phrases, self)
+        completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        completer.setFilterMode(Qt.MatchFlag.MatchContains)
+        self.setCompleter(completer)
+
+    def remember(self, text: str) -> None:
+        if text and self._history[-1:] != [text]:
+            self._history = [*self._history, text][-_MOST_HISTORY:]
+        self._place = len(self._history)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        step = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}.get(Qt.Key(event.key())) if event is not None else None
+        if step is None or not self._history:
+            super().keyPressEvent(event)
+            return
+        self._place = min(max(0, self._place + step), len(self._history))
+        self.setText(self._history[self._place] if self._place < len(self._history) else "")
+
+
+class _LastStructure(QCompleter):
+    """Completes what stands after the last semicolon."""
+
+    def splitPath(self, path: str | None) -> list[str]:
+        return [(path or "").rpartition(";")[2].strip()]
+
+    def pathFromIndex(self, index: QModelIndex) -> str:
+        field = self.widget()
+        assert isinstance(field, QLineEdit)
+        before, semicolon, _ = field.text().rpartition(";")
+        return f"{before}{semicolon}{' ' if semicolon else ''}{super().pathFromIndex(index)}"

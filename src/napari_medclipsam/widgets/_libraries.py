@@ -1,0 +1,35 @@
+"""Loading the models' libraries into a process that draws with OpenGL."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from napari_medclipsam.models.pair import load_pair
+
+
+def load_beside_opengl(name: str, device: str | None = None) -> tuple[Any, Any]:
+    """Load models as `models.pair.load_pair`, in a process that may have Mesa's OpenGL in it."""
+    _load_triton_apart()
+    return load_pair(name, device)
+
+
+def _load_triton_apart() -> None:
+    """Load triton, which torch imports, bound to its own copy of LLVM.
+
+    Mesa's OpenGL brings another LLVM. Where that is loaded first, as in a window, triton takes its functions for its
+    own and the whole process dies with a segmentation fault.
+    """
+    deep = getattr(os, "RTLD_DEEPBIND", None)
+    if deep is None or "triton" in sys.modules or importlib.util.find_spec("triton") is None:
+        return
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | deep)
+    try:
+        with suppress(ImportError):
+            importlib.import_module("triton._C.libtriton")
+    finally:
+        sys.setdlopenflags(flags)

@@ -1,0 +1,181 @@
+"""Masks, proposals and saliency of a session as napari layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps.standardize_color import transform_color
+
+from napari_medclipsam.annotation.book import Change
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.annotation.session import Session
+from napari_medclipsam.napari_io import METADATA_KEY
+from napari_medclipsam.widgets import _adapters as adapters
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_CLEAR = np.zeros(4)
+_LIGHTER = 0.25
+_OUTLINE_PX = 2
+_OPACITY = 0.5
+# From here on the overlay is no longer see-through.
+_OPAQUE_FROM = 0.6
+
+
+def _overlay_colormap() -> Colormap:
+    """Return colours that rise evenly in lightness, for every eye, and let the image through where nothing is seen."""
+    steps = np.linspace(0, 1, 64)
+    colors = np.array(ensure_colormap("inferno").map(steps))
+    colors[:, 3] = np.clip(steps / _OPAQUE_FROM, 0, 1)
+    return Colormap(colors, name="medclipsam saliency")
+
+
+class MaskLayers:
+    """The Labels layers of a session: masks, which can be painted, and proposals, drawn as light outlines.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Gets the layers.
+    image : Image
+        Lies on the same grid.
+    session : Session
+        Its arrays are shown themselves, not copies.
+    painted : callable
+        Told a stroke as `Session.painted` takes it.
+    replaced : callable
+        Told the array that somebody put in the place of the masks.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        session: Session,
+        painted: Callable[[tuple[np.ndarray, ...], np.ndarray, np.ndarray], None],
+        replaced: Callable[[np.ndarray], None],
+    ) -> None:
+        self._session, self._painted, self._replaced = session, painted, replaced
+        place = adapters.same_place(image)
+        metadata = {key: value for key, value in image.metadata.items() if key == METADATA_KEY}
+        shown = next((layer for layer in viewer.layers if layer.data is session.labels), None)
+        self.masks: Labels = shown or viewer.add_labels(
+            session.labels, name="masks", opacity=0.5, metadata=metadata, **place
+        )
+        self.proposals: Labels = viewer.add_labels(session.proposed, name="proposals", opacity=0.9, **place)
+        self.proposals.editable = False
+        self.masks.events.paint.connect(self._on_paint)
+        self.masks.events.data.connect(self._on_data)
+        self.show_outlines(viewer.dims.ndisplay == 2)
+        self.recolor()
+
+    @property
+    def layers(self) -> tuple[Labels, Labels]:
+        """Both layers, masks first."""
+        return (self.masks, self.proposals)
+
+    def unbind(self) -> None:
+        """Listen no more; the layers stay as they are."""
+        self.masks.events.paint.disconnect(self._on_paint)
+        self.masks.events.data.disconnect(self._on_data)
+
+    def recolor(self) -> None:
+        """Give every class its colour, and none to those that are hidden."""
+        for layer, lighter in ((self.masks, 0.0), (self.proposals, _LIGHTER)):
+            colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
+            for structure in self._session.classes:
+                rgba = transform_color(structure.color)[0]
+                rgba[:3] += lighter * (1 - rgba[:3])
+                colors[structure.label] = rgba if structure.shown else _CLEAR
+            layer.colormap = DirectLabelColormap(color_dict=colors)
+
+    def show_outlines(self, outlines: bool) -> None:
+        """Draw proposals as outlines, or filled for the 3D view, which has none."""
+        self.proposals.contour = _OUTLINE_PX if outlines else 0
+
+    def refresh(self, change: Change, at: SliceAt | None) -> None:
+        """Draw what has changed, where it can be seen; all of it where no single slice is shown."""
+        for layer, boxes in ((self.masks, change.label_boxes), (self.proposals, change.proposed_boxes)):
+            if boxes and (at is None or adapters.touches(boxes, at)):
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _on_paint(self, event: Any) -> None:
+        self._painted(*adapters.stroke_of(event.value))
+        # napari's own undo would change the mask behind the session's back; the session has taken the stroke in.
+        self.masks._reset_history()
+
+    def _on_data(self, event: Any) -> None:
+        if self.masks.data is not self._session.labels:
+            given = self.masks.data
+            self.masks.data = self._session.labels
+            self._replaced(np.asarray(given))
+
+
+class SaliencyLayers:
+    """Where the words are seen in one slice: an image over the slice, and the outline of the coarse mask.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Gets the layers.
+    image : Image
+        What they lie over.
+    at : SliceAt
+        Where they begin.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, at: SliceAt) -> None:
+        self._image = image
+        empty = np.zeros((1, 1))
+        place = adapters.plane_place(image, at)
+        self.map: Image = viewer.add_image(
+            adapters.plane_data(empty.astype(np.float32), at),
+            name="saliency",
+            colormap=_overlay_colormap(),
+            contrast_limits=(0, 1),
+            blending="translucent_no_depth",
+            opacity=_OPACITY,
+            rgb=False,
+            **place,
+        )
+        self.coarse: Labels = viewer.add_labels(
+            adapters.plane_data(empty.astype(np.uint8), at), name="coarse mask", opacity=0.9, **place
+        )
+        self.coarse.editable = False
+        self.show_outlines(viewer.dims.ndisplay == 2)
+
+    @property
+    def layers(self) -> tuple[Image, Labels]:
+        """Both layers, the map first."""
+        return (self.map, self.coarse)
+
+    def show_outlines(self, outlines: bool) -> None:
+        """Draw the coarse mask as an outline; the 3D view has none, and shows the map alone."""
+        self.coarse.contour = int(outlines)
+        self.coarse.opacity = 0.9 if outlines else 0.0
+
+    def show(self, session: Session, at: SliceAt, level: float) -> None:
+        """Show the answers of a slice and their coarse mask at a threshold."""
+        answers = session.answers(at)
+        if not answers:
+            return
+        values = np.maximum.reduce([answer.saliency.values_yx for answer in answers])
+        place = adapters.plane_place(self._image, at)
+        for layer, plane in ((self.map, values), (self.coarse, session.coarse(at, level))):
+            layer.data = adapters.plane_data(plane, at)
+            layer.affine = place["affine"]
+        colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
+        for number, answer in enumerate(answers, start=1):
+            structure = session.classes.named(answer.saliency.text)
+            colors[number] = transform_color("white" if structure is None else structure.color)[0]
+        self.coarse.colormap = DirectLabelColormap(color_dict=colors)
+
+    def set_level(self, session: Session, at: SliceAt, level: float) -> None:
+        """Draw the coarse mask of a slice at another threshold."""
+        if session.answers(at):
+            self.coarse.data = adapters.plane_data(session.coarse(at, level), at)

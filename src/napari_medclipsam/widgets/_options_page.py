@@ -1,0 +1,128 @@
+"""Model and device, what happens where masks meet, and masks that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.models.registry import list_models
+from napari_medclipsam.models.store import ModelState, state_of
+
+if TYPE_CHECKING:
+    from napari_medclipsam.models.entry import ModelEntry
+    from napari_medclipsam.widgets._workspace import Workspace
+
+_OVERLAPS = {
+    "new": "the new one takes it",
+    "old": "the old one keeps it",
+    "score": "the one with the better score has it",
+}
+_AUTO = "the best there is"
+
+
+class OptionsPage(QWidget):
+    """What is set once in a while.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Gets the settings.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self._workspace = workspace
+        self.models = self._choice("Which model reads the text, and which one draws the masks.", self._use_model)
+        for name, title in model_choices():
+            self.models.addItem(title, name)
+        self.devices = self._choice("Where the models run.", self._use_model)
+        self.devices.addItem(_AUTO, None)
+        self.devices.addItem("cpu", "cpu")
+        self.overlap = self._choice("Who gets a voxel that two structures claim when you accept.", self._set_overlap)
+        for policy, title in _OVERLAPS.items():
+            self.overlap.addItem(title, policy)
+        self.keep_hand = QCheckBox("Keep what was drawn by hand")
+        self.keep_hand.setToolTip("Accepting a proposal changes no voxel that was painted or erased by hand.")
+        self.keep_hand.setChecked(True)
+        self.keep_hand.toggled.connect(self._set_keep_hand)
+        self.given = self._choice("A labels layer that is there already, to go on with.", lambda: None)
+        self.go_on = QPushButton("Go on with this mask")
+        self.go_on.setToolTip("Take this layer for the mask of the image; its shape must be that of the image.")
+        self.go_on.clicked.connect(self._use_labels)
+        note = QLabel("Research use only. Not a medical device.")
+        note.setWordWrap(True)
+        layout = QFormLayout(self)
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
+        layout.addRow("Model", self.models)
+        layout.addRow("Device", self.devices)
+        layout.addRow("Where masks overlap", self.overlap)
+        layout.addRow(self.keep_hand)
+        layout.addRow("Mask that is there already", self.given)
+        layout.addRow(self.go_on)
+        layout.addRow(note)
+
+    def refresh(self) -> None:
+        """Show the settings of the session and which labels layers there are."""
+        session, own = self._workspace.session, self._workspace.helper_layers()
+        if session is not None:
+            self.overlap.setCurrentIndex(list(_OVERLAPS).index(session.overlap))
+            self.keep_hand.setChecked(session.keep_hand_edits)
+        names = [
+            layer.name
+            for layer in self._workspace.viewer.layers
+            if isinstance(layer, Labels) and all(layer is not one for one in own)
+        ]
+        if names != [self.given.itemText(i) for i in range(self.given.count())]:
+            self.given.clear()
+            self.given.addItems(names)
+        self.go_on.setEnabled(bool(names) and session is not None)
+
+    def add_devices(self, names: list[str]) -> None:
+        """Offer the devices of this machine, which are known only when the library of the models is loaded."""
+        for name in names:
+            if self.devices.findData(name) < 0:
+                self.devices.insertItem(1, name, name)
+
+    def _use_model(self) -> None:
+        self._workspace.use_model(ModelChoice(self.models.currentData(), self.devices.currentData()))
+
+    def _set_overlap(self) -> None:
+        if self._workspace.session is not None:
+            self._workspace.session.overlap = self.overlap.currentData()
+
+    def _set_keep_hand(self, keep: bool) -> None:
+        if self._workspace.session is not None:
+            self._workspace.session.keep_hand_edits = keep
+
+    def _use_labels(self) -> None:
+        layer = self._workspace.viewer.layers[self.given.currentText()]
+        self._workspace.label(self._workspace.image, layer)
+
+    def _choice(self, tip: str, chosen: Callable[[], None]) -> QComboBox:
+        box = QComboBox()
+        box.setToolTip(tip)
+        box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        box.activated.connect(lambda _: chosen())
+        return box
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """Return (name for `ModelChoice`, what to show) of every pair of models that can read a text and draw a mask."""
+    entries = list_models()
+    pairs = []
+    for reader in (e for e in entries if "ground" in e.roles):
+        for drawer in (e for e in entries if "segment" in e.roles):
+            name = reader.name if reader is drawer else f"{reader.name}+{drawer.name}"
+            missing = [e.name for e in _distinct(reader, drawer) if state_of(e) == ModelState.NOT_INSTALLED]
+            pairs.append((name, f"{name} ({', '.join(missing)} not installed)" if missing else name))
+    return pairs
+
+
+def _distinct(reader: ModelEntry, drawer: ModelEntry) -> list[ModelEntry]:
+    return [reader] if reader is drawer else [reader, drawer]

@@ -1,0 +1,150 @@
+"""The small widgets, and the keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Points, Shapes
+from napari.settings import get_settings
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider, QSpinBox, QTabBar, QTableWidget
+
+from napari_medclipsam.images.volume import Volume
+from napari_medclipsam.napari_io import image_layer
+from napari_medclipsam.widgets._actions import ACTIONS
+from napari_medclipsam.widgets._options_page import model_choices
+from napari_medclipsam.widgets._verbs import Verbs
+
+
+def test_our_keys_are_free_in_napari_and_distinct() -> None:
+    keys = [action.key.replace("-", "+").casefold() for action in ACTIONS]
+    assert len(set(keys)) == len(keys)
+    taken = {str(key).casefold() for bound in get_settings().shortcuts.shortcuts.values() for key in bound}
+    for kind in (ViewerModel, Image, Labels, Points, Shapes):
+        taken |= {str(key).casefold() for key in kind.class_keymap}
+    assert not taken & set(keys)
+
+
+def test_every_action_is_a_verb() -> None:
+    assert all(callable(getattr(Verbs, action.verb)) for action in ACTIONS)
+
+
+def test_keys_are_bound_on_the_viewer_and_on_our_layers(desk) -> None:
+    desk.ask("disk")
+    for provider in (desk.viewer, desk.layer("points"), desk.layer("boxes"), desk.layer("masks")):
+        (accept,) = [call for key, call in provider.keymap.items() if str(key) == "G"]
+        accept(provider)
+        assert desk.session.undo_name.startswith("accept")
+        desk.do("undo")
+
+
+def test_everything_that_can_be_used_has_a_tooltip(desk) -> None:
+    for kind in (QAbstractButton, QComboBox, QLineEdit, QSlider, QSpinBox, QTableWidget):
+        for widget in desk.dock.findChildren(kind):
+            is_part_of_another = widget.parent() is not None and isinstance(
+                widget.parent(), (QSpinBox, QLineEdit, QTableWidget, QTabBar)
+            )
+            is_napari_s = widget.objectName().startswith("qt_")
+            assert widget.toolTip() or is_part_of_another or is_napari_s, (kind, widget.parent())
+
+
+def test_history_and_suggestions(desk, qtbot) -> None:
+    field = desk.dock.find_row.field
+    for text in ("disk", "bar"):
+        field.setText(text)
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+        desk.idle()
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    assert field.text() == "disk"
+    phrases = field.phrases.stringList()
+    assert "disk" in phrases and any("tumor" in phrase for phrase in phrases)
+    field.setText("disk; brain t")
+    completer = field.completer()
+    assert completer.splitPath(field.text()) == ["brain t"]
+    completer.setCompletionPrefix("brain t")
+    assert completer.pathFromIndex(completer.currentIndex()).startswith("disk; ")
+
+
+def test_the_class_table(desk) -> None:
+    desk.ask("disk")
+    table = desk.dock.classes.table
+    table.item(0, 1).setText("a round thing")
+    assert desk.session.classes[1].name == "a round thing"
+    table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    assert not desk.session.classes[1].shown and desk.layer("proposals").colormap.color_dict[1][3] == 0
+    table.item(0, 1).setText(" ")
+    assert "name" in desk.message and table.item(0, 1).text() == "a round thing"
+    buttons = {b.text(): b for b in desk.dock.classes.findChildren(QAbstractButton)}
+    buttons["+ Class"].click()
+    assert table.rowCount() == 2 and desk.session.current.label == 2
+    assert desk.layer("masks").selected_label == 2
+    buttons["Remove"].click()
+    assert table.rowCount() == 1
+    table.setCurrentCell(0, 1)
+    buttons["+ Object"].click()
+    assert desk.session.current == (1, 2) and "object 2" in desk.message
+
+
+def test_ct_windows_and_contrast_are_what_the_models_see(open_desk) -> None:
+    array = np.linspace(-1000, 1000, 4 * 5 * 6).reshape(4, 5, 6).astype(np.int16)
+    viewer = ViewerModel()
+    data, shown, _ = image_layer([Volume(array, np.eye(4), modality="CT")], "ct")
+    layer = viewer.add_image(data, **shown)
+    desk = open_desk(viewer)
+    assert tuple(layer.contrast_limits) == (-160, 240)
+    windows = desk.dock.image_row.windows
+    windows.setCurrentText("lung")
+    windows.activated.emit(windows.currentIndex())
+    assert tuple(layer.contrast_limits) == (-1350, 150) and desk.session.window == "lung"
+    layer.contrast_limits = (0, 100)
+    assert desk.session.window == (0, 100) and windows.currentText() == "as shown"
+    desk.dock.image_row.reset.click()
+    assert desk.session.window == "auto" and tuple(layer.contrast_limits) == (-160, 240)
+
+
+def test_letters_at_the_edges(open_desk) -> None:
+    viewer = ViewerModel()
+    data, shown, _ = image_layer([Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))], "mri")
+    viewer.add_image(data, **shown)
+    desk = open_desk(viewer)
+    letters = {side: viewer.canvas.overlays[f"medclipsam {side}"] for side in ("left", "right", "top", "bottom")}
+    assert {side: letter.text for side, letter in letters.items() if letter.visible} == {
+        "left": "R",
+        "right": "L",
+        "top": "A",
+        "bottom": "P",
+    }
+    viewer.dims.ndisplay = 3
+    assert not any(letter.visible for letter in letters.values())
+    desk.dock.shut()
+    assert "medclipsam left" not in viewer.canvas.overlays
+
+
+def test_models_that_are_not_installed_say_so() -> None:
+    choices = dict(model_choices())
+    assert choices["lite"] == "lite"
+    assert "not installed" in choices["lite+sam-vit-b"]
+
+
+def test_labels_fit_their_words(desk) -> None:
+    """No cut-off text: at the width that it asks for, every button and label has room for its words."""
+    desk.dock.resize(desk.dock.sizeHint())
+    desk.dock.show()
+    for button in desk.dock.actions_.buttons.values():
+        assert button.sizeHint().width() <= button.width() + 1, button.text()
+    for label in desk.dock.findChildren(QLabel):
+        if label.isVisible() and not label.wordWrap() and label.text():
+            assert label.sizeHint().width() <= label.width() + 1, label.text()
+
+
+@pytest.mark.parametrize("name", ["find_row", "answers", "tools", "classes", "actions_", "status"])
+def test_the_main_page_shows_it(desk, name) -> None:
+    assert not getattr(desk.dock, name).isHidden()
+
+
+def test_the_main_page_fits_a_small_screen(desk) -> None:
+    """Of 800 pixels napari itself needs about 80."""
+    assert desk.dock.minimumSizeHint().height() <= 720
+    assert desk.dock.minimumSizeHint().width() <= 420
