@@ -37,6 +37,15 @@ def test_each_box_is_a_part_with_the_points_near_it():
     assert first.mask_logits_yx[5, 5] == 3 and first.mask_logits_yx[30, 50] == -6 == second.mask_logits_yx[5, 5]
 
 
+@pytest.mark.parametrize(
+    ("point", "kept"),
+    [(Point(15, 15), True), (Point(21, 15), True), (Point(30, 15), False), (Point(30, 15, False), True)],
+)
+def test_a_positive_click_outside_the_box_says_that_the_box_is_wrong(point, kept):
+    (given_set,) = prompt_sets(Prompts((point,), ((10, 10, 20, 20),)), SHAPE)
+    assert (given_set.box_xyxy is not None) == kept and len(given_set.points_xy) == 1
+
+
 def test_negative_points_need_something_to_correct():
     only_negative = Prompts((Point(10, 10, False),))
     with pytest.raises(PromptError):
