@@ -64,6 +64,19 @@ def test_any_axis_and_orientation(axis):
     np.testing.assert_array_equal(session.labels.astype(bool), np.moveaxis(truth, 0, axis))
 
 
+def test_a_propagated_mask_is_corrected_by_a_click(session):
+    session.apply(session.plan_propagation(AT[4]).run(MODEL, MODEL))
+    ((x0, y0, x1, y1),) = session.state(AT[5]).of(DISK).prompts.boxes_xyxy
+    assert x0 < 20 < x1 and y0 < 18 < y1 and not session.outdated(AT[5])
+    session.add_point(AT[5], 20, 12, positive=False)
+    request = session.plan_mask(AT[5])
+    assert request.prior_logits_yx[18, 20] > 0 and request.prompts.boxes_xyxy == ((x0, y0, x1, y1),)
+    session.apply(request.run(MODEL, MODEL))
+    corrected = session.state(AT[5]).proposals[DISK]
+    session.apply(session.plan_propagation(AT[4]).run(MODEL, MODEL))
+    assert session.state(AT[5]).proposals[DISK] is corrected and corrected.source == "prompts"
+
+
 def test_only_the_frame_of_a_4d_image():
     volume, truth = ball()
     session = Session(AnnotatedImage(np.stack([volume, volume])))

@@ -124,11 +124,15 @@ def _with_proposals(session: Session, at: SliceAt, outcome: StackOutcome) -> Sli
             continue
         structure = structure or session.classes.add(name)
         key = _stack_object(session, structure.label, outcome)
+        before = state.of(key)
+        if _is_settled(before, outcome):
+            continue
         proposal = _stack_proposal(session, at, key, outcome, found.get(name))
-        if proposal is not None or state.of(key).proposal is not None:
-            state = state.changed(key, proposal=proposal)
         if proposal is not None:
+            state = state.changed(key, proposal=proposal, prompts=proposal.prompts)
             session.current = session.current or key
+        elif before.proposal is not None and before.proposal.source == outcome.request.kind:
+            state = state.changed(key, proposal=None, prompts=NO_PROMPTS)
     return state
 
 
@@ -137,27 +141,30 @@ def _stack_object(session: Session, label: int, outcome: StackOutcome) -> Object
     return request.key if isinstance(request, PropagationRequest) else session.object_of(label)
 
 
+def _is_settled(before: ObjectState, outcome: StackOutcome) -> bool:
+    """Tell whether what the user did is to be left alone.
+
+    Prompts of the user's own and anchors always are; what was accepted with a whole range is by a text only.
+    """
+    own = before.proposal.source == "prompts" if before.proposal is not None else before.accepted is None
+    if before.is_outdated or (own and before.prompts):
+        return True
+    return before.accepted is not None and (
+        before.accepted.anchor or not isinstance(outcome.request, PropagationRequest)
+    )
+
+
 def _stack_proposal(
     session: Session, at: SliceAt, key: ObjectKey, outcome: StackOutcome, found: Proposal | None
 ) -> Proposal | None:
-    """Return what is proposed for an object of a slice now."""
-    before = session.state(at).of(key)
-    if not _is_settled(before, outcome):
-        if found is not None:
-            return replace(found, prompts=before.prompts)
-        if before.accepted is not None and session.object_mask(at, key).any():
-            # Accepted with a range, before a correction elsewhere: now the structure is thought to end earlier.
-            nothing = PackedMask.of(np.zeros(session.image.shape_yx(at), bool))
-            return Proposal(nothing, outcome.request.kind, 0.0, before.prompts)
-    is_outlived = before.proposal is not None and before.proposal.source == outcome.request.kind
-    return None if is_outlived else before.proposal
-
-
-def _is_settled(before: ObjectState, outcome: StackOutcome) -> bool:
-    """Tell whether what the user accepted is to be left alone: anchors always, whole ranges by the text only."""
-    if before.accepted is None:
-        return False
-    return before.accepted.anchor or not isinstance(outcome.request, PropagationRequest)
+    """Return what is proposed for an object of a slice that is not settled."""
+    if found is not None:
+        return found
+    if session.state(at).of(key).accepted is not None and session.object_mask(at, key).any():
+        # Accepted with a range, before a correction elsewhere: now the structure is thought to end earlier.
+        nothing = PackedMask.of(np.zeros(session.image.shape_yx(at), bool))
+        return Proposal(nothing, outcome.request.kind, 0.0)
+    return None
 
 
 def _stack_name(session: Session, outcome: StackOutcome, slices: list[SliceAt]) -> str:

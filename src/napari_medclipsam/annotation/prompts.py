@@ -13,6 +13,7 @@ from napari_medclipsam.errors import PromptError
 from napari_medclipsam.models.contracts import PromptSet
 from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin
 from napari_medclipsam.reading_view import Turn
+from napari_medclipsam.saliency.coarse import components
 
 BoxXYXY = tuple[float, float, float, float]
 
@@ -21,6 +22,8 @@ MOST_BOXES = 20
 _SMALLEST_BOX_PX = 1.0
 _PART_MARGIN = 0.25
 _SLACK = 0.1
+_MOST_PARTS = 4
+_LEAST_SHARE = 0.1
 
 
 class Point(NamedTuple):
@@ -105,6 +108,13 @@ class Prompts:
 
 
 NO_PROMPTS = Prompts()
+
+
+def prompts_of_mask(mask_yx: np.ndarray) -> Prompts:
+    """Return a box, a little loose, around each of the largest parts of a bool mask."""
+    shape_yx = (int(mask_yx.shape[0]), int(mask_yx.shape[1]))
+    parts = components(mask_yx, mask_yx.astype(np.float32), _MOST_PARTS, min_share=_LEAST_SHARE)
+    return Prompts(boxes_xyxy=tuple(box_with_margin(part.box_xyxy, shape_yx) for part in parts))
 
 
 def prompt_sets(

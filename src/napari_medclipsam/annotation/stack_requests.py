@@ -15,6 +15,7 @@ import numpy as np
 from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.annotation.prompts import prompts_of_mask
 from napari_medclipsam.annotation.requests import Cancelled, Progress, stored_answers
 from napari_medclipsam.annotation.states import PackedMask, Proposal
 from napari_medclipsam.images.intensity import Window
@@ -117,10 +118,13 @@ class PropagationRequest:
 
     def _proposals(self, found: Mapping[int, Carried]) -> dict[int, dict[str, Proposal]]:
         to_stored = self.image.turn(self.at).to_stored
-        return {
-            index: {self.text: Proposal(PackedMask.of(to_stored(c.mask_yx)), self.kind, c.estimated_iou)}
-            for index, c in found.items()
-        }
+        proposals = {}
+        for index, carried in found.items():
+            mask = to_stored(carried.mask_yx)
+            # The boxes hold the mask together when the user corrects it with clicks.
+            proposal = Proposal(PackedMask.of(mask), self.kind, carried.estimated_iou, prompts_of_mask(mask))
+            proposals[index] = {self.text: proposal}
+        return proposals
 
     def _message(self, found: Mapping[int, Carried], stopped: bool) -> str:
         if not found:
