@@ -22,6 +22,7 @@ ORDER = (
     "models",
     "saliency",
     "prompting",
+    "results",
     "pipeline",
     "samples",
     "evaluation",

@@ -5,7 +5,8 @@ from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import MaskResult, SaliencyMap
-from napari_medclipsam.pipeline import PipelineOptions, StructureResult, segment_slice, segment_volume, settle_overlaps
+from napari_medclipsam.pipeline import PipelineOptions, segment_slice, segment_volume, settle_overlaps
+from napari_medclipsam.results import StructureResult
 from synthetic import Both, IntensityGrounder, RegionGrower, picture
 
 

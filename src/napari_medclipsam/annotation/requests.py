@@ -19,9 +19,10 @@ from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, SaliencyMap, TextGrounder
-from napari_medclipsam.pipeline import PipelineOptions, SliceResult, StructureResult, segment_slice
+from napari_medclipsam.pipeline import PipelineOptions, segment_slice
 from napari_medclipsam.prompting.propagation import joined_masks
 from napari_medclipsam.reading_view import Turn
+from napari_medclipsam.results import SliceResult, StructureResult
 
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]

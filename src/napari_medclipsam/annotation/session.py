@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -25,6 +25,7 @@ from napari_medclipsam.annotation.requests import (
 )
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, StackOutcome, VolumeRequest
 from napari_medclipsam.annotation.states import SliceState
+from napari_medclipsam.annotation.wording import none_message, prompt_verb, range_name
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.pipeline import PipelineOptions
@@ -150,7 +151,7 @@ class Session(Overview):
         merge_key = self._drag_key(at, key, drag)
         if cleaned == before:
             return Change(message=note)
-        name = f"{_prompt_verb(before, cleaned)}, {self.place_name(at)}"
+        name = f"{prompt_verb(before, cleaned)}, {self.place_name(at)}"
         changed = state.changed(key, prompts=cleaned)
         proposal = state.of(key).proposal
         if not cleaned and proposal is not None and proposal.source in ("prompts", "text"):
@@ -266,12 +267,12 @@ class Session(Overview):
         for other in self._proposed_slices(at, first, last):
             states[other], done = self._accepted(other, sorted(self.state(other).proposals), anchor=False)
             voxels += done
-        return self.book.commit(f"accept {_range_name(states)}", states, voxels, message=_none_message(states))
+        return self.book.commit(f"accept {range_name(states)}", states, voxels, message=none_message(states))
 
     def reject_proposals(self, at: SliceAt, first: int | None = None, last: int | None = None) -> Change:
         """Throw the proposals of all slices of the stack away, or of those from `first` to `last` inclusive."""
         states = self._rejected(self._proposed_slices(at, first, last))
-        return self.book.commit(f"reject {_range_name(states)}", states, message=_none_message(states))
+        return self.book.commit(f"reject {range_name(states)}", states, message=none_message(states))
 
     def _proposed_slices(self, at: SliceAt, first: int | None, last: int | None) -> list[SliceAt]:
         low, high = first or 0, self.image.n_slices(at) - 1 if last is None else last
@@ -405,22 +406,3 @@ class Session(Overview):
         if not drag:
             self._drag = None
         return merge_key
-
-
-def _prompt_verb(before: Prompts, after: Prompts) -> str:
-    """Return what was done to prompts, for the name of the step of undo."""
-    n_before = (len(before.points), len(before.boxes_xyxy))
-    n_after = (len(after.points), len(after.boxes_xyxy))
-    if n_after == n_before:
-        return "move prompt"
-    what = "point" if n_after[0] != n_before[0] else "box"
-    return f"{'add' if n_after > n_before else 'remove'} {what}"
-
-
-def _range_name(states: Mapping[SliceAt, SliceState]) -> str:
-    indices = sorted(at.index for at in states)
-    return f"slices {indices[0]}–{indices[-1]}" if indices else "slices"
-
-
-def _none_message(states: Mapping[SliceAt, SliceState]) -> str:
-    return "" if states else "There is no proposal in these slices."

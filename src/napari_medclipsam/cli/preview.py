@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.pipeline import SliceResult, StructureResult
+from napari_medclipsam.results import SliceResult, StructureResult
 
 # Okabe and Ito's palette, told apart with every common colour blindness, in the order of contrast on gray.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))

@@ -18,9 +18,10 @@ from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.io import read_image, write_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.pipeline import PipelineOptions, SliceResult, StructureResult, segment_volume
+from napari_medclipsam.pipeline import PipelineOptions, segment_volume
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.results import SliceResult, StructureResult
 
 Progress = Callable[[int, int], None]
 

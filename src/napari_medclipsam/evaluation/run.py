@@ -15,7 +15,8 @@ from napari_medclipsam.evaluation.datasets import Dataset, Sample, read_sample
 from napari_medclipsam.evaluation.metrics import Summary, box_iou, dice, normalized_surface_dice, summarize
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.pipeline import PipelineOptions, SliceResult, segment_slice
+from napari_medclipsam.pipeline import PipelineOptions, segment_slice
+from napari_medclipsam.results import SliceResult
 
 NSD_TOLERANCE_PX = 2.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,8 @@ from napari_medclipsam.widgets import _adapters as adapters
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_medclipsam.widgets._workspace import Workspace
 
 Tool = Literal["look", "point", "box", "move", "paint", "erase"]
@@ -149,10 +152,7 @@ class Verbs:
         saliency = self._workspace.saliency
         if saliency is None:
             raise PromptError("There is no saliency yet. Type what you are looking for.")
-        shown = not saliency.map.visible
-        for layer in saliency.layers:
-            layer.visible = shown
-        self._workspace.refreshed.emit()
+        self._show(saliency.layers, not saliency.map.visible)
 
     @said_on_error
     def toggle_mask(self) -> None:
@@ -160,8 +160,10 @@ class Verbs:
         masks = self._workspace.masks
         if masks is None:
             raise PromptError("There is no mask yet.")
-        shown = not masks.masks.visible
-        for layer in masks.layers:
+        self._show(masks.layers, not masks.masks.visible)
+
+    def _show(self, layers: Iterable[Layer], shown: bool) -> None:
+        for layer in layers:
             layer.visible = shown
         self._workspace.refreshed.emit()
 

@@ -66,8 +66,8 @@ class ClickDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict one mask for each row; what corrects an earlier mask is refined.
 
-        A first click leaves open how much is meant, and there the decoder alone does better on validation pictures
-        (one click, brain / breast / polyps: 0.885 / 0.811 / 0.804 against 0.884 / 0.785 / 0.778 refined).
+        A first click leaves open how much is meant, and there the decoder alone did better on validation pictures; see
+        docs/adr/0005-clicks-are-refined-at-full-size.md.
 
         Parameters
         ----------
