@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QSize
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QEvent, QSize, QTimer
+from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -45,6 +45,8 @@ _STATUS = {
     "proposed": "a proposal: accept or reject it",
     "accepted": "accepted",
 }
+# After this a dock that is shown has been drawn.
+_DRAWN_MS = 300
 _MODES = {"add": "point", "add_rectangle": "box", "select": "move", "paint": "paint", "erase": "erase"}
 
 
@@ -92,7 +94,11 @@ class MedClipSamDock(QWidget):
         # A window that closes destroys its docks without closing them.
         self.destroyed.connect(lambda: worker.close())
         self._on_layers()
-        self.workspace.use_model(ModelChoice())
+        # Loading in a thread slows the window down all the same: a dock that is shown is drawn first.
+        self._load = QTimer(self)
+        self._load.setSingleShot(True)
+        self._load.timeout.connect(self._load_models)
+        self._load.start(0)
 
     def _lay_out(self) -> None:
         main, tabs = QWidget(), QTabWidget()
@@ -205,6 +211,16 @@ class MedClipSamDock(QWidget):
         """Return the least width: the image needs the room."""
         return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
 
+    def _load_models(self) -> None:
+        if self.workspace.model is None:
+            self.workspace.use_model(ModelChoice())
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Be drawn before the models load."""
+        super().showEvent(event)
+        if self._load.isActive():
+            self._load.start(_DRAWN_MS)
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End all work: no thread is left."""
         self.shut()
@@ -223,6 +239,7 @@ class MedClipSamDock(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
+        self._load.stop()
         for events in self._events:
             events.disconnect(self._on_layers)
         self.workspace.refreshed.disconnect(self.refresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -13,6 +14,8 @@ from napari_medclipsam.models.pair import load_pair
 
 def load_beside_opengl(name: str, device: str | None = None) -> tuple[Any, Any]:
     """Load models as `models.pair.load_pair`, in a process that may have Mesa's OpenGL in it."""
+    # napari's points need it; loaded here, in the thread of the models, it does not hold up the first click.
+    importlib.import_module("pandas")
     _load_triton_apart()
     return load_pair(name, device)
 

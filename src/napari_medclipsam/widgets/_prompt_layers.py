@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Points, Shapes
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
@@ -93,7 +92,7 @@ class PromptLayers:
     def set_current(self, key: ObjectKey, color: str) -> None:
         """Give new prompts to an object and draw them in the colour of its class."""
         self._current = key
-        self.boxes.feature_defaults = pd.DataFrame({"label": [key.label], "number": [key.number]})
+        self.boxes.feature_defaults = {"label": key.label, "number": key.number}
         if not self.boxes.selected_data:
             self.boxes.current_edge_color = color
             self.boxes.current_edge_width = self._edge_px
@@ -104,9 +103,11 @@ class PromptLayers:
         """Make the next point that is added a positive or a negative one."""
         self._is_positive = positive
         style = POSITIVE if positive else NEGATIVE
-        self.points.feature_defaults = pd.DataFrame(
-            {"label": [self._current.label], "number": [self._current.number], "positive": [positive]}
-        )
+        self.points.feature_defaults = {
+            "label": self._current.label,
+            "number": self._current.number,
+            "positive": positive,
+        }
         # napari gives what is chosen for new points to the selected ones too.
         with self.points.block_update_properties():
             self.points.current_face_color = style["color"]
@@ -200,11 +201,11 @@ class PromptLayers:
             self._is_writing = False
 
 
-def _features(keys: list[ObjectKey], positive: list[bool] | None = None) -> pd.DataFrame:
-    columns: dict[str, Any] = {
+def _features(keys: list[ObjectKey], positive: list[bool] | None = None) -> dict[str, np.ndarray]:
+    columns = {
         "label": np.array([key.label for key in keys], np.int64),
         "number": np.array([key.number for key in keys], np.int64),
     }
     if positive is not None:
         columns["positive"] = np.array(positive, bool)
-    return pd.DataFrame(columns)
+    return columns

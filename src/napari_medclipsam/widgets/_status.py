@@ -33,7 +33,7 @@ class Status(QWidget):
 
     def __init__(self, cancel: Callable[[], None]) -> None:
         super().__init__()
-        self.model = QLabel("Model: not loaded")
+        self.model = QLabel("Model: loading …")
         self.model.setToolTip("The model and its state. Choose another one under Options.")
         self.bar = QProgressBar()
         self.bar.setToolTip("How far the models are.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication
@@ -44,7 +45,8 @@ class Work(QObject):
         self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
         self.worker = ModelWorker(self._post, load_beside_opengl)
         self._asked: tuple[SliceAt, ObjectKey, Prompts] | None = None
-        self._pending: set[Any] = set()
+        # Weak: a request that gives way to a newer one is never heard of again.
+        self._pending: WeakSet[Any] = WeakSet()
         application = QApplication.instance()
         assert application is not None  # a QObject has been made
         # A dock's closeEvent does not come when the whole program ends.

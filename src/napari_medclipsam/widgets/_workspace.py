@@ -49,6 +49,8 @@ class Workspace(QObject):
 
     Attributes
     ----------
+    model : ModelChoice or None
+        The models that were asked for last.
     image : Image or None
         The layer that is labelled.
     session : Session or None
@@ -71,6 +73,7 @@ class Workspace(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
+        self.model: ModelChoice | None = None
         self.image: Image | None = None
         self.session: Session | None = None
         self.at: SliceAt | None = None
@@ -372,4 +375,5 @@ class Workspace(QObject):
 
     def use_model(self, choice: ModelChoice) -> None:
         """Load other models in the background."""
+        self.model = choice
         self.work.worker.use(choice)
