@@ -74,9 +74,14 @@ def threads():
 
 
 @pytest.fixture
-def open_desk(qtbot, monkeypatch):
-    """Return a function that opens the dock on a viewer; afterwards no thread is left."""
+def quick_models(monkeypatch):
+    """Docks get models that find shapes by their intensity, at once."""
     monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (IntensityGrounder(), RegionGrower()))
+
+
+@pytest.fixture
+def open_desk(qtbot, quick_models):
+    """Return a function that opens the dock on a viewer; afterwards no thread is left."""
     desks: list[Desk] = []
 
     def open_on(viewer: ViewerModel) -> Desk:
