@@ -13,10 +13,14 @@ __all__ = ["MedClipSamDock", "open_dock"]
 
 
 def open_dock() -> QWidget | None:
-    """Open the dock in the current viewer, or bring it to the front; for the layer menu."""
+    """Open the dock in the current viewer, or bring it to the front, on the selected image; for the layer menu."""
     from napari import current_viewer
 
     viewer = current_viewer()
     if viewer is None:
         return None
-    return viewer.window.add_plugin_dock_widget("napari-medclipsam", "MedCLIP-SAM")[1]
+    holder, dock = viewer.window.add_plugin_dock_widget("napari-medclipsam", "MedCLIP-SAM")
+    holder.show()
+    holder.raise_()
+    dock.label_selected()
+    return dock

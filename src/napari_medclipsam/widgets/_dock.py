@@ -179,10 +179,17 @@ class MedClipSamDock(QWidget):
         if path:
             self.verbs.save(path)
 
+    def label_selected(self) -> None:
+        """Go over to the image that is selected in the layer list; stay where another layer is selected."""
+        active = self.viewer.layers.selection.active
+        if isinstance(active, Image) and active in self.workspace.images():
+            self.workspace.label(active)
+
     def _on_layers(self, event: Any = None) -> None:
         if self.workspace.image is None and (images := self.workspace.images()):
-            active = self.viewer.layers.selection.active
-            self.workspace.label(active if isinstance(active, Image) and active in images else images[-1])
+            self.label_selected()
+            if self.workspace.image is None:
+                self.workspace.label(images[-1])
         self.refresh()
 
     def _on_event(self, event: Event) -> None:
