@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
@@ -80,6 +81,7 @@ class MedClipSamDock(QWidget):
         self.options = OptionsPage(self.workspace)
         self.status = Status(self.verbs.cancel)
         self._lay_out()
+        self._color_icons()
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
@@ -100,7 +102,7 @@ class MedClipSamDock(QWidget):
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(5)
         tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
-        save = Button("Save mask …", tip, self._save)
+        save = Button("Save mask …", tip, self._save, "save")
         last = QHBoxLayout()
         last.addWidget(self.view_actions, 2)
         last.addWidget(save, 1)
@@ -218,12 +220,19 @@ class MedClipSamDock(QWidget):
         super().closeEvent(event)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """End all work when napari takes this widget out of its dock, which is all that its cross does."""
+        """Follow the theme; end all work when napari takes this widget out of its dock, all that its cross does."""
         super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._color_icons()
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._is_docked:
                 self.shut()
             self._is_docked = self.parent() is not None
+
+    def _color_icons(self) -> None:
+        color = get_theme(self.viewer.theme).icon.as_hex()
+        for button in self.findChildren(Button):
+            button.color_icon(color)
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""

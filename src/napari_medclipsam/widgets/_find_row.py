@@ -32,7 +32,7 @@ class FindRow(QWidget):
         )
         self.field.setClearButtonEnabled(True)
         self.field.returnPressed.connect(self._run)
-        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run)
+        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run, "find")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)

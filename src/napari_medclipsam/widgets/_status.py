@@ -38,7 +38,7 @@ class Status(QWidget):
         self.bar = QProgressBar()
         self.bar.setToolTip("How far the models are.")
         self.bar.setTextVisible(True)
-        self.stop = Button("Cancel", "Stop before the next slice; what was found until then is kept.", cancel)
+        self.stop = Button("Cancel", "Stop before the next slice; what was found until then is kept.", cancel, "cancel")
         self.message = QLabel()
         self.message.setWordWrap(True)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
