@@ -17,6 +17,7 @@ def own_folders(tmp_path, monkeypatch):
     """Models and caches go to a folder of this test; nobody's settings count."""
     monkeypatch.setenv("MEDCLIPSAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDCLIPSAM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("MEDCLIPSAM_SETTINGS", str(tmp_path / "settings"))
     monkeypatch.setenv("MEDCLIPSAM_DEVICE", "cpu")
 
 

@@ -70,6 +70,20 @@ def test_history_and_suggestions(desk, qtbot) -> None:
     assert completer.pathFromIndex(completer.currentIndex()).startswith("disk; ")
 
 
+def test_the_history_lasts_and_can_be_cleared(desk, open_desk, qtbot, caplog) -> None:
+    desk.dock.find_row.field.setText("secret words")
+    qtbot.keyClick(desk.dock.find_row.field, Qt.Key.Key_Return)
+    desk.idle()
+    field = open_desk(ViewerModel()).dock.find_row.field
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    assert field.text() == "secret words" and "secret" not in caplog.text
+    desk.dock.options.clear_history.click()
+    assert "forgotten" in desk.message
+    field = open_desk(ViewerModel()).dock.find_row.field
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    assert field.text() == ""
+
+
 def test_the_class_table(desk) -> None:
     desk.ask("disk")
     table = desk.dock.classes.table

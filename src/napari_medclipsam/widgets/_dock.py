@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
@@ -67,7 +68,8 @@ class MedClipSamDock(QWidget):
         self.verbs = Verbs(self.workspace)
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
-        self.find_row = FindRow(self._find)
+        history = TextHistory()
+        self.find_row = FindRow(self._find, history)
         self.answers = AnswerLabel()
         self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
         self.tools = ToolButtons(self.verbs)
@@ -78,7 +80,7 @@ class MedClipSamDock(QWidget):
         self.view_actions = ActionButtons(VIEW_ACTIONS, self.verbs, 2)
         self.range_row = RangeRow(self.workspace)
         self.stack_actions = ActionButtons(STACK_ACTIONS, self.verbs, 2)
-        self.options = OptionsPage(self.workspace)
+        self.options = OptionsPage(self.workspace, history)
         self.status = Status(self.verbs.cancel)
         self._lay_out()
         self._color_icons()
