@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _ICONS = Path(__file__).parent / "icons"
-_ICON_PX = 14
+_ICON_MARGIN_PX = 1
 _ICON_GAP_PX = 6
 _FADED = 0.35
 _TOOL_COLUMNS = 3
@@ -146,16 +146,17 @@ class Button(QPushButton):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clicked.connect(lambda _=False: clicked())
         self._icon_name = icon
-        self.setIconSize(QSize(_ICON_PX, _ICON_PX))
 
     def color_icon(self, color: str) -> None:
-        """Draw the icon in a colour of the theme."""
+        """Draw the icon in a colour of the theme, as large as the letters."""
         if self._icon_name:
+            height = self.fontMetrics().height() - _ICON_MARGIN_PX
+            self.setIconSize(QSize(height, height))
             drawing = QColoredSVGIcon(str(_ICONS / f"{self._icon_name}.svg"))
             icon = QIcon()
             for mode, opacity in ((QIcon.Mode.Normal, 1.0), (QIcon.Mode.Disabled, _FADED)):
                 # Twice the size as well, for screens with small pixels.
-                for side in (_ICON_PX, 2 * _ICON_PX):
+                for side in (height, 2 * height):
                     icon.addPixmap(drawing.colored(color, opacity).pixmap(side, side), mode)
             self.setIcon(icon)
 
@@ -163,7 +164,9 @@ class Button(QPushButton):
         """Return room for the words, the icon and a margin of two letters."""
         metrics = self.fontMetrics()
         width = metrics.horizontalAdvance(self.text()) + 2 * metrics.averageCharWidth() + 4
-        return QSize(width + (_ICON_PX + _ICON_GAP_PX) * bool(self._icon_name), super().sizeHint().height())
+        if self._icon_name:
+            width += self.iconSize().width() + _ICON_GAP_PX
+        return QSize(width, super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:
         """Return the same: words are never cut."""
