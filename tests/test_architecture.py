@@ -25,6 +25,7 @@ ORDER = (
     "results",
     "pipeline",
     "samples",
+    "public_samples",
     "evaluation",
     "annotation",
     "learning",

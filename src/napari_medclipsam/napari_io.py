@@ -17,6 +17,7 @@ from napari_medclipsam.images.io import kind_of, read_image, write_mask
 from napari_medclipsam.images.labels import as_labels
 from napari_medclipsam.images.nifti import read_nifti_frames
 from napari_medclipsam.images.volume import Volume
+from napari_medclipsam.public_samples import PublicSample, require
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.samples import sample_brain
 
@@ -212,3 +213,17 @@ def sample_layers() -> list[LayerData]:
         (array, shown, kind),
         (view.to_turned(lesion.array_zyx), {"name": "simulated lesion", "visible": False, **place}, "labels"),
     ]
+
+
+def public_sample_layers(sample: PublicSample) -> list[LayerData]:
+    """Return a public sample that is on this machine as napari layer data: the image, and the mask, hidden.
+
+    Raises
+    ------
+    MedclipsamError
+        If it has not been downloaded, or can't be read.
+    """
+    image, mask = (read_image(path) for path in require(sample))
+    array, shown, _ = image_layer([mask], "given mask")
+    placed = {key: value for key, value in shown.items() if key not in ("rgb", "contrast_limits")}
+    return [image_layer([image], sample.title), (as_labels(array), placed | {"visible": False}, "labels")]

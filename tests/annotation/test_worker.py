@@ -204,6 +204,31 @@ def test_a_full_graphics_card_falls_back_to_the_processor_and_says_so():
     assert desk.worker.close(SOON_S)
 
 
+def test_an_answer_between_two_slices_that_falls_back_takes_the_long_work_along():
+    """The slices after it may find the card full as well, and are then done on the processor too."""
+
+    def load(name: str, device: str | None) -> tuple[Both, Both]:
+        model = Both() if device == "cpu" else FullCard()
+        return model, model
+
+    class LongWork(Job):
+        def run(self, grounder: Any, segmenter: Any, progress: Any = None, cancelled: Any = None) -> str:
+            super().run(grounder, segmenter, progress, cancelled)
+            return Embedding().run(grounder, segmenter)
+
+    desk = Desk(load)
+    desk.worker.use(ModelChoice("lite", "cuda"))
+    work = LongWork("long", "volume", steps=2)
+    desk.worker.submit(work)
+    assert work.begun.wait(SOON_S)
+    desk.worker.submit(Embedding())
+    work.gate.set()
+    first, second = desk.until(Done)[-1], desk.until(Done)[-1]
+    assert isinstance(first.request, Embedding) and first.outcome == "Both"
+    assert second.request is work and second.outcome == "Both"
+    assert desk.worker.close(SOON_S)
+
+
 def test_closing_in_the_middle_posts_nothing_more_and_leaves_no_thread():
     desk = Desk()
     desk.worker.use(ModelChoice())

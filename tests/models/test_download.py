@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import namedtuple
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from file_server import Server, serving
 from napari_medclipsam.errors import ModelError, OutputError
 from napari_medclipsam.models import download, store
 from napari_medclipsam.models.entry import ModelFile
@@ -15,49 +14,10 @@ from napari_medclipsam.models.entry import ModelFile
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: several chunks
 
 
-class Server(ThreadingHTTPServer):
-    ranges = True
-    stop_after: int | None = None
-    content = CONTENT
-    say_length = True
-    status: int | None = None
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requested: list[str] = []
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        wanted = self.headers.get("Range", "")
-        self.server.requested.append(wanted)
-        if self.server.status:
-            return self.send_error(self.server.status)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        if start and start >= len(self.server.content):
-            return self.send_error(416)
-        body = self.server.content[start:]
-        self.send_response(206 if start else 200)
-        if self.server.say_length:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.stop_after])
-        self.close_connection = True
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(Server(CONTENT)) as server:
+        yield server
 
 
 @pytest.fixture

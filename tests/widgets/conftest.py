@@ -17,6 +17,7 @@ def own_folders(tmp_path, monkeypatch):
     """Models and caches go to a folder of this test; nobody's settings count."""
     monkeypatch.setenv("MEDCLIPSAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDCLIPSAM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("MEDCLIPSAM_SETTINGS", str(tmp_path / "settings"))
     monkeypatch.setenv("MEDCLIPSAM_DEVICE", "cpu")
 
 
@@ -74,9 +75,14 @@ def threads():
 
 
 @pytest.fixture
-def open_desk(qtbot, monkeypatch):
-    """Return a function that opens the dock on a viewer; afterwards no thread is left."""
+def quick_models(monkeypatch):
+    """Docks get models that find shapes by their intensity, at once."""
     monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (IntensityGrounder(), RegionGrower()))
+
+
+@pytest.fixture
+def open_desk(qtbot, quick_models):
+    """Return a function that opens the dock on a viewer; afterwards no thread is left."""
     desks: list[Desk] = []
 
     def open_on(viewer: ViewerModel) -> Desk:

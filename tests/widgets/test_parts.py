@@ -7,12 +7,15 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.settings import get_settings
+from napari.utils.theme import get_theme, register_theme, unregister_theme
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider, QSpinBox, QTabBar, QTableWidget
 
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
 from napari_medclipsam.widgets._actions import ACTIONS
+from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._options_page import model_choices
 from napari_medclipsam.widgets._verbs import Verbs
 
@@ -67,6 +70,20 @@ def test_history_and_suggestions(desk, qtbot) -> None:
     assert completer.pathFromIndex(completer.currentIndex()).startswith("disk; ")
 
 
+def test_the_history_lasts_and_can_be_cleared(desk, open_desk, qtbot, caplog) -> None:
+    desk.dock.find_row.field.setText("secret words")
+    qtbot.keyClick(desk.dock.find_row.field, Qt.Key.Key_Return)
+    desk.idle()
+    field = open_desk(ViewerModel()).dock.find_row.field
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    assert field.text() == "secret words" and "secret" not in caplog.text
+    desk.dock.options.clear_history.click()
+    assert "forgotten" in desk.message
+    field = open_desk(ViewerModel()).dock.find_row.field
+    qtbot.keyClick(field, Qt.Key.Key_Up)
+    assert field.text() == ""
+
+
 def test_the_class_table(desk) -> None:
     desk.ask("disk")
     table = desk.dock.classes.table
@@ -77,13 +94,13 @@ def test_the_class_table(desk) -> None:
     table.item(0, 1).setText(" ")
     assert "name" in desk.message and table.item(0, 1).text() == "a round thing"
     buttons = {b.text(): b for b in desk.dock.classes.findChildren(QAbstractButton)}
-    buttons["+ Class"].click()
+    buttons["Class"].click()
     assert table.rowCount() == 2 and desk.session.current.label == 2
     assert desk.layer("masks").selected_label == 2
     buttons["Remove"].click()
     assert table.rowCount() == 1
     table.setCurrentCell(0, 1)
-    buttons["+ Object"].click()
+    buttons["Object"].click()
     assert desk.session.current == (1, 2) and "object 2" in desk.message
 
 
@@ -126,6 +143,43 @@ def test_models_that_are_not_installed_say_so() -> None:
     choices = dict(model_choices())
     assert choices["lite"] == "lite"
     assert "not installed" in choices["lite+sam-vit-b"]
+
+
+def _ink(button, mode=QIcon.Mode.Normal) -> QColor:
+    """Return the colour in which most of an icon is drawn."""
+    image = button.icon().pixmap(button.iconSize(), mode).toImage()
+    pixels = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
+    return max(pixels, key=lambda pixel: pixel.alpha())
+
+
+@pytest.fixture
+def yellow_on_black():
+    """A theme of high contrast."""
+    name = "yellow on black"
+    colors = {"background": "black", "primary": "black", "text": "white", "icon": "yellow"}
+    register_theme(name, get_theme("dark").to_rgb_dict() | colors | {"id": name, "label": name}, "test")
+    yield
+    unregister_theme(name)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light", "system", "yellow on black"])
+def test_icons_have_the_colour_of_the_theme(yellow_on_black, desk, theme) -> None:
+    """Whatever the theme: a change of colours comes with a change of napari's style sheet."""
+    desk.viewer.theme = theme
+    desk.dock.setStyleSheet("QLabel { padding: 0px; }")
+    expected = QColor(get_theme(theme).icon.as_hex("long"))
+    for button in desk.dock.findChildren(Button):
+        has_arrow = bool(set("◂▸") & set(button.text()))
+        assert button.icon().isNull() == (has_arrow or button.text() == "All"), button.text()
+        if not button.icon().isNull():
+            assert _ink(button).rgb() == expected.rgb()
+            assert _ink(button, QIcon.Mode.Disabled).alpha() < 128
+
+
+def test_the_chosen_tool_is_shown(desk) -> None:
+    for tool in ("point", "box", "paint", "look"):
+        desk.dock.tools.buttons[tool].click()
+        assert [name for name, button in desk.dock.tools.buttons.items() if button.isChecked()] == [tool]
 
 
 def test_labels_fit_their_words(desk) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QDockWidget
 
+from napari_medclipsam.annotation.worker import ModelChoice
 from napari_medclipsam.widgets._actions import ACTIONS
+from synthetic import Both
 
 
 def test_without_an_image_every_verb_says_so(open_desk) -> None:
@@ -153,7 +157,56 @@ def test_the_cross_of_the_dock_ends_all_work(desk, threads) -> None:
 
 
 def test_a_model_that_can_t_be_loaded_is_said(desk) -> None:
-    from napari_medclipsam.annotation.worker import ModelChoice, NotReady
+    from napari_medclipsam.annotation.worker import NotReady
 
     desk.dock.workspace.work._on_posted(NotReady(ModelChoice("sam-vit-h"), "Model 'sam-vit-h' is not installed."))
     assert "can't be used" in desk.dock.status.model.text() and "not installed" in desk.message
+
+
+class SmallCard(Both):
+    """A model on a graphics card that has room for a few slices only."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def embed(self, image):
+        if self.n_embedded >= self._room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().embed(image)
+
+
+@pytest.mark.parametrize("room", [0, 3])
+def test_a_full_graphics_card_is_said_and_the_work_goes_on_on_the_processor(desk, monkeypatch, room) -> None:
+    loaded = []
+
+    def load(name: str, device: str | None):
+        loaded.append(device)
+        model = Both() if device == "cpu" else SmallCard(room)
+        return model, model
+
+    monkeypatch.setattr(desk.dock.workspace.work.worker, "_load", load)
+    desk.dock.workspace.use_model(ModelChoice("lite", "cuda"))
+    desk.ask("disk")
+    desk.do("accept")
+    desk.do("propagate")
+    desk.do("accept_all")
+    assert loaded == ["cuda", "cpu"]
+    assert [z for z in range(8) if desk.session.labels[z].any()] == [2, 3, 4, 5]
+    state = desk.dock.status.model.text()
+    assert "lite on cpu, ready" in state and "out of memory" in state and state.count(".") == 2
+    # The sentences that come later leave it there.
+    desk.do("undo")
+    assert "Undone" in desk.message and "out of memory" in desk.dock.status.model.text()
+
+
+def test_a_card_without_room_for_the_model_is_said_too(desk, monkeypatch) -> None:
+    def load(name: str, device: str | None):
+        if device != "cpu":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return Both(), Both()
+
+    monkeypatch.setattr(desk.dock.workspace.work.worker, "_load", load)
+    desk.dock.workspace.use_model(ModelChoice("lite"))
+    desk.ask("disk")
+    assert desk.session.proposed[3].any() and "out of memory" in desk.dock.status.model.text()

@@ -117,6 +117,21 @@ def test_painting_with_the_mouse_is_undone_by_our_key(window, patient) -> None:
     assert session.labels.any()
 
 
+def test_the_layer_menu_opens_the_dock_on_the_selected_image(window, quick_models) -> None:
+    layers = [window.viewer.add_image(np.random.default_rng(n).random((4, 32, 32)), name=f"scan {n}") for n in (1, 2)]
+    docks = []
+    for layer in layers:
+        window.viewer.layers.selection.active = layer
+        (segment,) = [a.menu() for a in window.viewer.window.layers_menu.actions() if a.text() == "Segment"]
+        (entry,) = [a for a in segment.actions() if "MedCLIP-SAM" in a.text()]
+        entry.trigger()
+        docks.append(window.viewer.window._wrapped_dock_widgets["MedCLIP-SAM (napari-medclipsam)"].inner_widget())
+        window.dock = docks[-1]
+        window.idle()
+        assert window.dock.workspace.image is layer and window.dock.image_row.images.currentText() == layer.name
+    assert docks[0] is docks[1]
+
+
 def test_the_demo_draws_its_window(tmp_path) -> None:
     assert _window_drawn(tmp_path, "cpu")
     assert (tmp_path / "window.png").stat().st_size > 50_000

@@ -283,13 +283,16 @@ class ModelWorker:
         for _ in range(2):
             if self._models is None:
                 break
+            device = self._choice.device
             try:
                 return run.request.run(*self._models, self._progress_of(run), lambda: self._is_stopped(run))
             except Exception as error:
-                if not _is_out_of_memory(error) or self._choice.device == "cpu":
+                if not _is_out_of_memory(error) or device == "cpu":
                     raise
             # Outside of the handler, whose traceback would keep the memory that is to be freed.
-            self._use(replace(self._choice, device="cpu"), _ON_CPU)
+            # What was answered between two slices of this run may have gone over to the processor already.
+            if self._choice.device != "cpu":
+                self._use(replace(self._choice, device="cpu"), _ON_CPU)
         raise MedclipsamError(self._refusal or _ON_CPU)
 
     def _progress_of(self, run: _Run) -> Progress:

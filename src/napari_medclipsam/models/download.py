@@ -9,6 +9,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -111,26 +112,61 @@ def _check_space(folder: Path, files: list[ModelFile]) -> None:
 
 def _fetch_file(entry: ModelEntry, file: ModelFile, progress: Progress | None, cancel: Cancel) -> None:
     path = store.file_path(entry, file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_path(path)
     expected = store.expected_sha256(entry, file)
-    if not _is_complete(part, file.size_bytes, expected):
-        _download(entry, file, part, progress, cancel)
+    again = f"run: medclipsam models fetch {entry.name}"
+    if expected is not None:
+        fetch_file(replace(file, sha256=expected), path, again, progress, cancel)
+        return
+    found = sha256_of(_arrived(file, path, again, progress, cancel))
+    raise ModelError(
+        f"{file.name} was downloaded from {file.url}, but no trusted source states its hash, so it is not used "
+        f"yet; its SHA-256 is {found}. If you trust that, run: "
+        f"medclipsam models fetch {entry.name} --sha256 {file.name}={found}"
+    )
+
+
+def fetch_file(
+    file: ModelFile, path: Path, again: str, progress: Progress | None = None, cancel: Cancel | None = None
+) -> None:
+    """Download one file whose hash is known, or what is missing of it, and check it.
+
+    Parameters
+    ----------
+    file : ModelFile
+        Its URL and SHA-256 count.
+    path : Path
+        Where it goes; until it is whole and checked, it has the name ``….part``.
+    again : str
+        What the user does to go on with an interrupted download; the end of a sentence.
+    progress, cancel : callable, optional
+        As for `fetch`.
+
+    Raises
+    ------
+    ModelError
+        If the network or server fails, the hash is wrong, or it was cancelled.
+    OSError
+        If it can't be written.
+    """
+    part = _arrived(file, path, again, progress, cancel or (lambda: False))
     found = sha256_of(part)
-    if expected is None:
-        raise ModelError(
-            f"{file.name} was downloaded from {file.url}, but no trusted source states its hash, so it is not used "
-            f"yet; its SHA-256 is {found}. If you trust that, run: "
-            f"medclipsam models fetch {entry.name} --sha256 {file.name}={found}"
-        )
-    if found != expected:
+    if found != file.sha256:
         part.unlink()
         raise ModelError(
-            f"{file.name} from {file.url} is not the expected file: its SHA-256 is {found}, expected {expected}. "
+            f"{file.name} from {file.url} is not the expected file: its SHA-256 is {found}, expected {file.sha256}. "
             "It was deleted; try again, and if it happens again do not use that source."
         )
     part.replace(path)
     store.remember_sha256(path, found)
+
+
+def _arrived(file: ModelFile, path: Path, again: str, progress: Progress | None, cancel: Cancel) -> Path:
+    """Return where the whole download is, not yet checked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_path(path)
+    if not _is_complete(part, file.size_bytes, file.sha256):
+        _download(file, part, f"What has arrived is kept; to go on, {again}", progress, cancel)
+    return part
 
 
 def _is_complete(part: Path, size_bytes: int | None, expected: str | None) -> bool:
@@ -141,9 +177,8 @@ def _is_complete(part: Path, size_bytes: int | None, expected: str | None) -> bo
     return expected is not None and sha256_of(part) == expected
 
 
-def _download(entry: ModelEntry, file: ModelFile, part: Path, progress: Progress | None, cancel: Cancel) -> None:
-    """Append to `part` what is missing of it."""
-    again = f"What has arrived is kept; to go on, run: medclipsam models fetch {entry.name}"
+def _download(file: ModelFile, part: Path, again: str, progress: Progress | None, cancel: Cancel) -> None:
+    """Append to `part` what is missing of it; `again` is the sentence about going on."""
     have = part.stat().st_size if part.is_file() else 0
     if file.size_bytes is not None and have > file.size_bytes:
         have = 0
@@ -205,7 +240,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     parts = urlsplit(url)
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ModelError(f"Models are fetched over https only; got {url!r}.")
+        raise ModelError(f"Files are fetched over https only; got {url!r}.")
     headers = {"User-Agent": "medclipsam", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"

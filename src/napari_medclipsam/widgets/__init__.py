@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medclipsam.widgets._dock import MedClipSamDock
+from napari_medclipsam.widgets._samples import open_glioma_flair, open_glioma_t2
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["MedClipSamDock", "open_dock"]
+__all__ = ["MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
 
 
 def open_dock() -> QWidget | None:
-    """Open the dock in the current viewer, or bring it to the front; for the layer menu."""
+    """Open the dock in the current viewer, or bring it to the front, on the selected image; for the layer menu."""
     from napari import current_viewer
 
     viewer = current_viewer()
     if viewer is None:
         return None
-    return viewer.window.add_plugin_dock_widget("napari-medclipsam", "MedCLIP-SAM")[1]
+    holder, dock = viewer.window.add_plugin_dock_widget("napari-medclipsam", "MedCLIP-SAM")
+    holder.show()
+    holder.raise_()
+    dock.label_selected()
+    return dock

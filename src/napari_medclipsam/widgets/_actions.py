@@ -19,12 +19,15 @@ class Action:
         On the button.
     tip : str
         A sentence for the tooltip and the cheat sheet.
+    icon : str
+        A file of the folder ``icons``, without suffix; "" where the label itself has an arrow.
     """
 
     verb: str
     key: str
     label: str
     tip: str
+    icon: str = ""
 
     @property
     def tooltip(self) -> str:
@@ -33,24 +36,38 @@ class Action:
 
 
 SLICE_ACTIONS = (
-    Action("accept", "G", "Accept", "Take the proposals of this slice into the mask."),
-    Action("reject", "J", "Reject", "Throw the proposals of this slice and their prompts away; the mask stays."),
-    Action("clear", "K", "Clear", "Remove the current object from this slice: prompts, proposal and mask."),
+    Action("accept", "G", "Accept", "Take the proposals of this slice into the mask.", "accept"),
+    Action(
+        "reject", "J", "Reject", "Throw the proposals of this slice and their prompts away; the mask stays.", "reject"
+    ),
+    Action("clear", "K", "Clear", "Remove the current object from this slice: prompts, proposal and mask.", "clear"),
     Action("next_object", "W", "Object ▸", "Go on with the next object of this or another class."),
-    Action("undo", "U", "Undo", "Take the last step back."),
-    Action("redo", "Shift-U", "Redo", "Do again what was undone last."),
+    Action("undo", "U", "Undo", "Take the last step back.", "undo"),
+    Action("redo", "Shift-U", "Redo", "Do again what was undone last.", "redo"),
     Action("previous_slice", "Q", "◂ Slice", "Go back to the nearest slice that still needs work."),
     Action("next_slice", "N", "Slice ▸", "Go to the next slice that still needs work."),
 )
 VIEW_ACTIONS = (
-    Action("toggle_saliency", "H", "Saliency", "Show or hide where the model sees the words."),
-    Action("toggle_mask", "0", "Mask", "Show or hide masks and proposals."),
+    Action("toggle_saliency", "H", "Saliency", "Show or hide where the model sees the words.", "saliency"),
+    Action("toggle_mask", "0", "Mask", "Show or hide masks and proposals.", "mask"),
 )
 STACK_ACTIONS = (
-    Action("propagate", "8", "Propagate", "Carry the accepted object of this slice to the slices on both sides."),
-    Action("whole_volume", "9", "Whole volume", "Look for the text in every slice of the range."),
-    Action("accept_all", "Shift-G", "Accept all", "Take the proposals of all slices of the range into the mask."),
-    Action("reject_all", "Shift-J", "Reject all", "Throw the proposals of all slices of the range away."),
+    Action(
+        "propagate",
+        "8",
+        "Propagate",
+        "Carry the accepted object of this slice to the slices on both sides.",
+        "propagate",
+    ),
+    Action("whole_volume", "9", "Whole volume", "Look for the text in every slice of the range.", "whole_volume"),
+    Action(
+        "accept_all",
+        "Shift-G",
+        "Accept all",
+        "Take the proposals of all slices of the range into the mask.",
+        "accept_all",
+    ),
+    Action("reject_all", "Shift-J", "Reject all", "Throw the proposals of all slices of the range away.", "reject_all"),
 )
 ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari._qt.qt_resources import QColoredSVGIcon
 from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
 from napari_medclipsam.widgets._actions import ACTIONS, Action
@@ -15,6 +18,11 @@ from napari_medclipsam.widgets._verbs import Tool, Verbs
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+_ICONS = Path(__file__).parent / "icons"
+_ICON_MARGIN_PX = 1
+_ICON_GAP_PX = 6
+_FADED = 0.35
+_TOOL_COLUMNS = 3
 _TOOLS: tuple[tuple[Tool, str, str], ...] = (
     ("look", "Look", "Move and zoom the image."),
     ("point", "Point", "Click on the object. With Ctrl or Shift: click on what does not belong to it."),
@@ -43,7 +51,7 @@ class ActionButtons(QWidget):
         layout = _grid(self)
         self.buttons: dict[str, QPushButton] = {}
         for place, action in enumerate(actions):
-            button = Button(action.label, action.tooltip, getattr(verbs, action.verb))
+            button = Button(action.label, action.tooltip, getattr(verbs, action.verb), action.icon)
             layout.addWidget(button, place // columns, place % columns)
             self.buttons[action.verb] = button
 
@@ -57,10 +65,10 @@ class ToolButtons(QWidget):
         group = QButtonGroup(self)
         self.buttons: dict[str, QPushButton] = {}
         for place, (tool, label, tip) in enumerate(_TOOLS):
-            button = Button(label, tip, partial(verbs.use_tool, tool))
+            button = Button(label, tip, partial(verbs.use_tool, tool), tool)
             button.setCheckable(True)
             group.addButton(button)
-            layout.addWidget(button, 0, place)
+            layout.addWidget(button, place // _TOOL_COLUMNS, place % _TOOL_COLUMNS)
             self.buttons[tool] = button
         self._group = group
 
@@ -119,7 +127,7 @@ def _grid(widget: QWidget) -> QGridLayout:
 
 
 class Button(QPushButton):
-    """A button that is no wider than its words need, so that several fit beside each other.
+    """A button that is no wider than its words and icon need, so that several fit beside each other.
 
     Parameters
     ----------
@@ -127,19 +135,37 @@ class Button(QPushButton):
         Its words and its tooltip.
     clicked : callable
         Called when it is pressed.
+    icon : str
+        A file of the folder ``icons``, without suffix; "" for none.
     """
 
-    def __init__(self, label: str, tip: str, clicked: Callable[[], object]) -> None:
+    def __init__(self, label: str, tip: str, clicked: Callable[[], object], icon: str = "") -> None:
         super().__init__(label)
         self.setToolTip(tip)
         # The keyboard stays with the canvas, where the keys mean verbs.
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clicked.connect(lambda _=False: clicked())
+        self._icon_name = icon
+
+    def color_icon(self, color: str) -> None:
+        """Draw the icon in a colour of the theme, as large as the letters."""
+        if self._icon_name:
+            height = self.fontMetrics().height() - _ICON_MARGIN_PX
+            self.setIconSize(QSize(height, height))
+            drawing = QColoredSVGIcon(str(_ICONS / f"{self._icon_name}.svg"))
+            icon = QIcon()
+            for mode, opacity in ((QIcon.Mode.Normal, 1.0), (QIcon.Mode.Disabled, _FADED)):
+                # Twice the size as well, for screens with small pixels.
+                for side in (height, 2 * height):
+                    icon.addPixmap(drawing.colored(color, opacity).pixmap(side, side), mode)
+            self.setIcon(icon)
 
     def sizeHint(self) -> QSize:
-        """Return room for the words and a margin of two letters."""
+        """Return room for the words, the icon and a margin of two letters."""
         metrics = self.fontMetrics()
         width = metrics.horizontalAdvance(self.text()) + 2 * metrics.averageCharWidth() + 4
+        if self._icon_name:
+            width += self.iconSize().width() + _ICON_GAP_PX
         return QSize(width, super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:

@@ -55,12 +55,12 @@ class ClassTable(QWidget):
         self.table.cellClicked.connect(self._on_clicked)
         self.table.currentCellChanged.connect(self._on_current)
         buttons = QHBoxLayout()
-        for label, tip, clicked in (
-            ("+ Class", "Add a class and make it the current one.", self._add_class),
-            ("+ Object", "Start another object of the current class.", self._add_object),
-            ("Remove", "Remove the current class, if nothing is labelled with it.", self._remove),
+        for label, tip, clicked, icon in (
+            ("Class", "Add a class and make it the current one.", self._add_class, "plus"),
+            ("Object", "Start another object of the current class.", self._add_object, "plus"),
+            ("Remove", "Remove the current class, if nothing is labelled with it.", self._remove, "minus"),
         ):
-            buttons.addWidget(Button(label, tip, clicked))
+            buttons.addWidget(Button(label, tip, clicked, icon))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)

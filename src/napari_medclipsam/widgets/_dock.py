@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QSize, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import (
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
@@ -68,7 +70,8 @@ class MedClipSamDock(QWidget):
         self.verbs = Verbs(self.workspace)
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
-        self.find_row = FindRow(self._find)
+        history = TextHistory()
+        self.find_row = FindRow(self._find, history)
         self.answers = AnswerLabel()
         self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
         self.tools = ToolButtons(self.verbs)
@@ -79,9 +82,10 @@ class MedClipSamDock(QWidget):
         self.view_actions = ActionButtons(VIEW_ACTIONS, self.verbs, 2)
         self.range_row = RangeRow(self.workspace)
         self.stack_actions = ActionButtons(STACK_ACTIONS, self.verbs, 2)
-        self.options = OptionsPage(self.workspace)
+        self.options = OptionsPage(self.workspace, history)
         self.status = Status(self.verbs.cancel)
         self._lay_out()
+        self._color_icons()
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
@@ -106,7 +110,7 @@ class MedClipSamDock(QWidget):
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(5)
         tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
-        save = Button("Save mask …", tip, self._save)
+        save = Button("Save mask …", tip, self._save, "save")
         last = QHBoxLayout()
         last.addWidget(self.view_actions, 2)
         last.addWidget(save, 1)
@@ -185,10 +189,17 @@ class MedClipSamDock(QWidget):
         if path:
             self.verbs.save(path)
 
+    def label_selected(self) -> None:
+        """Go over to the image that is selected in the layer list; stay where another layer is selected."""
+        active = self.viewer.layers.selection.active
+        if isinstance(active, Image) and active in self.workspace.images():
+            self.workspace.label(active)
+
     def _on_layers(self, event: Any = None) -> None:
         if self.workspace.image is None and (images := self.workspace.images()):
-            active = self.viewer.layers.selection.active
-            self.workspace.label(active if isinstance(active, Image) and active in images else images[-1])
+            self.label_selected()
+            if self.workspace.image is None:
+                self.workspace.label(images[-1])
         self.refresh()
 
     def _on_event(self, event: Event) -> None:
@@ -227,12 +238,19 @@ class MedClipSamDock(QWidget):
         super().closeEvent(event)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """End all work when napari takes this widget out of its dock, which is all that its cross does."""
+        """Follow the theme; end all work when napari takes this widget out of its dock, all that its cross does."""
         super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._color_icons()
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._is_docked:
                 self.shut()
             self._is_docked = self.parent() is not None
+
+    def _color_icons(self) -> None:
+        color = get_theme(self.viewer.theme).icon.as_hex()
+        for button in self.findChildren(Button):
+            button.color_icon(color)
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""

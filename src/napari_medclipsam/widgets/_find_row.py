@@ -8,9 +8,8 @@ from qtpy.QtCore import QModelIndex, QStringListModel, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QWidget
 
+from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.widgets._buttons import Button
-
-_MOST_HISTORY = 100
 
 
 class FindRow(QWidget):
@@ -20,19 +19,21 @@ class FindRow(QWidget):
     ----------
     find : callable
         Told the text when the user presses Enter or the button.
+    history : TextHistory
+        Gets the texts.
     """
 
-    def __init__(self, find: Callable[[str], None]) -> None:
+    def __init__(self, find: Callable[[str], None], history: TextHistory) -> None:
         super().__init__()
         self._find = find
-        self.field = _Field()
+        self.field = _Field(history)
         self.field.setPlaceholderText("What are you looking for? e.g. brain tumor")
         self.field.setToolTip(
             "Type one structure, or several separated by “;”, and press Enter.\nUp and Down bring earlier texts back."
         )
         self.field.setClearButtonEnabled(True)
         self.field.returnPressed.connect(self._run)
-        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run)
+        self.button = Button("Find", "Look for it in the slice on screen (Enter).", self._run, "find")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)
@@ -47,17 +48,19 @@ class FindRow(QWidget):
 
     def _run(self) -> None:
         text = self.field.text().strip()
-        self.field.remember(text)
         # Keys mean verbs again: without the focus, the field does not take them.
         self.field.clearFocus()
         self._find(text)
+        # Last, for it waits for the disk.
+        self.field.remember(text)
 
 
 class _Field(QLineEdit):
-    def __init__(self) -> None:
+    def __init__(self, history: TextHistory) -> None:
         super().__init__()
-        self._history: list[str] = []
-        self._place = 0
+        self._history = history
+        # How far back from the newest text; 0 is beyond it, where a new one is typed.
+        self._back = 0
         self.phrases = QStringListModel(self)
         completer = _LastStructure(self.phrases, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
@@ -65,17 +68,18 @@ class _Field(QLineEdit):
         self.setCompleter(completer)
 
     def remember(self, text: str) -> None:
-        if text and self._history[-1:] != [text]:
-            self._history = [*self._history, text][-_MOST_HISTORY:]
-        self._place = len(self._history)
+        if text:
+            self._history.add(text)
+        self._back = 0
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        step = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}.get(Qt.Key(event.key())) if event is not None else None
-        if step is None or not self._history:
+        step = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: -1}.get(Qt.Key(event.key())) if event is not None else None
+        texts = self._history.texts
+        if step is None or not texts:
             super().keyPressEvent(event)
             return
-        self._place = min(max(0, self._place + step), len(self._history))
-        self.setText(self._history[self._place] if self._place < len(self._history) else "")
+        self._back = min(max(0, self._back + step), len(texts))
+        self.setText(texts[-self._back] if self._back else "")
 
 
 class _LastStructure(QCompleter):

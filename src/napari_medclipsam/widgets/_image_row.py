@@ -33,7 +33,7 @@ class ImageRow(QWidget):
             "Contrast, for you and for the model: automatic, a CT window, or as the image's own slider says."
         )
         self.windows.addItems(["auto", *CT_WINDOWS, _AS_SHOWN])
-        self.reset = Button("Reset", "Back to the automatic contrast.", lambda: workspace.set_window("auto"))
+        self.reset = Button("Reset", "Back to the automatic contrast.", lambda: workspace.set_window("auto"), "reset")
         self.images.activated.connect(self._on_image)
         self.windows.activated.connect(self._on_window)
         layout = QGridLayout(self)

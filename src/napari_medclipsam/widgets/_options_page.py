@@ -14,6 +14,7 @@ from napari_medclipsam.models.registry import list_models
 from napari_medclipsam.models.store import ModelState, state_of
 
 if TYPE_CHECKING:
+    from napari_medclipsam.annotation.text_history import TextHistory
     from napari_medclipsam.models.entry import ModelEntry
     from napari_medclipsam.widgets._workspace import Workspace
 
@@ -32,9 +33,11 @@ class OptionsPage(QWidget):
     ----------
     workspace : Workspace
         Gets the settings.
+    history : TextHistory
+        Is cleared here.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, history: TextHistory) -> None:
         super().__init__()
         self._workspace = workspace
         self.models = self._choice("Which model reads the text, and which one draws the masks.", self._use_model)
@@ -54,6 +57,9 @@ class OptionsPage(QWidget):
         self.go_on = QPushButton("Go on with this mask")
         self.go_on.setToolTip("Take this layer for the mask of the image; its shape must be that of the image.")
         self.go_on.clicked.connect(self._use_labels)
+        self.clear_history = QPushButton("Clear history")
+        self.clear_history.setToolTip("Forget the texts that you have looked for; they are kept on this machine only.")
+        self.clear_history.clicked.connect(lambda: self._clear_history(history))
         note = QLabel("Research use only. Not a medical device.")
         note.setWordWrap(True)
         layout = QFormLayout(self)
@@ -64,6 +70,7 @@ class OptionsPage(QWidget):
         layout.addRow(self.keep_hand)
         layout.addRow("Mask that is there already", self.given)
         layout.addRow(self.go_on)
+        layout.addRow("Texts that you have looked for", self.clear_history)
         layout.addRow(note)
 
     def refresh(self) -> None:
@@ -102,6 +109,10 @@ class OptionsPage(QWidget):
     def _use_labels(self) -> None:
         layer = self._workspace.viewer.layers[self.given.currentText()]
         self._workspace.label(self._workspace.image, layer)
+
+    def _clear_history(self, history: TextHistory) -> None:
+        history.clear()
+        self._workspace.said.emit("The texts that you have looked for are forgotten.")
 
     def _choice(self, tip: str, chosen: Callable[[], None]) -> QComboBox:
         box = QComboBox()

@@ -34,11 +34,12 @@ class Status(QWidget):
     def __init__(self, cancel: Callable[[], None]) -> None:
         super().__init__()
         self.model = QLabel("Model: loading …")
+        self.model.setWordWrap(True)
         self.model.setToolTip("The model and its state. Choose another one under Options.")
         self.bar = QProgressBar()
         self.bar.setToolTip("How far the models are.")
         self.bar.setTextVisible(True)
-        self.stop = Button("Cancel", "Stop before the next slice; what was found until then is kept.", cancel)
+        self.stop = Button("Cancel", "Stop before the next slice; what was found until then is kept.", cancel, "cancel")
         self.message = QLabel()
         self.message.setWordWrap(True)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -71,9 +72,9 @@ class Status(QWidget):
             case Loading():
                 self.model.setText(f"Model: loading {event.choice.name} …")
             case Ready():
-                self.model.setText(f"Model: {event.choice.name} on {_device(event.choice.device)}, ready")
-                if event.message:
-                    self.say(event.message)
+                # The message stays here: the next answer would take its place among the other sentences.
+                state = f"Model: {event.choice.name} on {_device(event.choice.device)}, ready"
+                self.model.setText(f"{state}. {event.message}" if event.message else state)
             case NotReady():
                 self.model.setText(f"Model: {event.choice.name} can't be used")
                 self.say(event.message)

@@ -85,6 +85,7 @@ class Verbs:
     def _activate(self, layer: Any, mode: str) -> None:
         self._workspace.viewer.layers.selection.active = layer
         layer.mode = mode
+        self._workspace.refreshed.emit()
 
     # The slice on screen.
 
