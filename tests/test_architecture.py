@@ -27,6 +27,7 @@ ORDER = (
     "samples",
     "evaluation",
     "annotation",
+    "exchange",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")
