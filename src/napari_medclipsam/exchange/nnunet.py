@@ -45,8 +45,8 @@ def export_nnunet(cases: Iterable[Case], folder: str | os.PathLike[str]) -> Path
     named = re.fullmatch(r"Dataset[0-9]{3}_([A-Za-z0-9_]+)", folder.name)
     if not named:
         raise OutputError(
-            f"nnU-Net looks for folders called DatasetNNN_NAME, such as Dataset042_Liver; got {folder.name}. Choose such "
-            "a name."
+            f"nnU-Net looks for folders called DatasetNNN_NAME, such as Dataset042_Liver; got {folder.name}. Choose "
+            "such a name."
         )
     with atomic_folder(folder) as temporary:
         (temporary / "imagesTr").mkdir()

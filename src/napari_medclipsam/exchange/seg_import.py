@@ -116,14 +116,13 @@ def _color(segment: Any) -> str:
 
 def _masks_on_grid(path: Path, dataset: Any, source: Volume, resample: bool) -> dict[int, np.ndarray]:
     """Return a mask (z, y, x) of the image per segment that has frames."""
-    planes = list(_planes(path, dataset))
-    if any(plane.frame.position_lps_mm is None or plane.frame.directions_lps is None for plane in planes):
-        raise GeometryError(f"{path} does not say where its frames lie. Export it again from its source.")
     masks: dict[int, np.ndarray] = {}
-    for plane in planes:
+    for plane in _planes(path, dataset):
+        if plane.frame.position_lps_mm is None or plane.frame.directions_lps is None:
+            raise GeometryError(f"{path} does not say where its frames lie. Export it again from its source.")
         part = _part_of_source(plane, source)
         if part is None:
-            return _through_own_grid(path, planes, source, resample)
+            return _through_own_grid(path, list(_planes(path, dataset)), source, resample)
         selector, in_order = part
         mask_zyx = masks.setdefault(plane.segment, np.zeros(source.shape_zyx, bool))
         mask_zyx[selector] |= in_order
@@ -131,11 +130,9 @@ def _masks_on_grid(path: Path, dataset: Any, source: Volume, resample: bool) -> 
 
 
 def _planes(path: Path, dataset: Any) -> Iterator[_Plane]:
-    from pydicom.pixels.utils import iter_pixels
-
     kind = str(dataset.get("SegmentationType", "BINARY"))
     top = int(dataset.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1
-    for index, pixels_yx in enumerate(iter_pixels(dataset)):
+    for index, pixels_yx in enumerate(_frames(dataset)):
         frame = frame_of(path, dataset, index)
         if kind == "LABELMAP":
             for number in np.unique(pixels_yx):
@@ -148,6 +145,23 @@ def _planes(path: Path, dataset: Any) -> Iterator[_Plane]:
                 "threshold of your choice, in the program that it comes from."
             )
         yield _Plane(_segment_number(dataset, index), pixels_yx > 0, frame)
+
+
+def _frames(dataset: Any) -> Iterator[np.ndarray]:
+    """Decode the frames one at a time."""
+    from pydicom.pixels.utils import iter_pixels
+
+    if int(dataset.BitsAllocated) != 1 or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        yield from iter_pixels(dataset)
+        return
+    # pydicom 3.0.2 fails on frames of packed bits that do not start at a byte.
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    shape_yx = (int(dataset.Rows), int(dataset.Columns))
+    n_pixels = shape_yx[0] * shape_yx[1]
+    for index in range(int(dataset.NumberOfFrames)):
+        byte, bit = divmod(index * n_pixels, 8)
+        part = packed[byte : (byte * 8 + bit + n_pixels + 7) // 8]
+        yield np.unpackbits(part, bitorder="little")[bit : bit + n_pixels].reshape(shape_yx)
 
 
 def _segment_number(dataset: Any, index: int) -> int:
