@@ -52,7 +52,7 @@ def volume(affine: np.ndarray, shape_zyx: tuple[int, int, int] = (4, 6, 5)) -> V
 
 
 def write_series(folder: Path, affine: np.ndarray, n_slices: int = 4, backwards: bool = False, **changes: Any) -> Path:
-    """A CT series of 6 x 5 pixels on a grid given as (i, j, k) to RAS mm; `backwards` numbers its files the other way."""
+    """A CT series of 6 x 5 pixels on a grid of affine (i, j, k) to RAS mm; `backwards` numbers files the other way."""
     lps = LPS_TO_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     folder.mkdir(parents=True, exist_ok=True)

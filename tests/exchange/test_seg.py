@@ -207,7 +207,7 @@ def test_nothing_is_left_of_a_segmentation_that_reads_back_otherwise(
     folder = write_series(tmp_path / "series", affine_for("LPS"))
     case = case_of(read_image(folder))
     place = seg_export._pixels
-    monkeypatch.setattr(seg_export, "_pixels", lambda *args: np.roll(place(*args), 1, axis=0))
+    monkeypatch.setattr(seg_export, "_pixels", lambda case: np.roll(place(case), 1, axis=0))
     with pytest.raises(OutputError, match="did not read back"):
         export_seg(case, open_source(folder), tmp_path / "seg" / "mask.dcm")
     assert list((tmp_path / "seg").iterdir()) == []
@@ -227,18 +227,18 @@ def test_segmentations_of_other_kinds_and_grids(tmp_path: Path) -> None:
     for header in headers:
         seg_export._complete(header)
     ours = export_seg(case, open_source(folder), tmp_path / "ours.dcm")
-    common = dict(
-        source_images=headers,
-        segment_descriptions=[seg_export._description(c, n) for n, c in enumerate(case.classes, 1)],
-        series_instance_uid=highdicom.UID(),
-        series_number=1,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="m",
-        manufacturer_model_name="m",
-        software_versions="1",
-        device_serial_number="1",
-    )
+    common = {
+        "source_images": headers,
+        "segment_descriptions": [seg_export._description(c, n) for n, c in enumerate(case.classes, 1)],
+        "series_instance_uid": highdicom.UID(),
+        "series_number": 1,
+        "sop_instance_uid": highdicom.UID(),
+        "instance_number": 1,
+        "manufacturer": "m",
+        "manufacturer_model_name": "m",
+        "software_versions": "1",
+        "device_serial_number": "1",
+    }
     numbers = np.select([case.labels_zyx == 2, case.labels_zyx == 5], [1, 2]).astype(np.uint8)
     label_map = highdicom.seg.Segmentation(pixel_array=numbers, segmentation_type="LABELMAP", **common)
     label_map.save_as(tmp_path / "labelmap.dcm")
@@ -316,12 +316,8 @@ def test_objects_of_dcmqi(data_dir: Path, tmp_path: Path) -> None:
 
 def test_a_real_series_that_lost_its_identifiers(data_dir: Path, tmp_path: Path) -> None:
     series = data_dir / "dicom/ct_abdomen/series"
-    case = Case(
-        "c",
-        read_image(series),
-        import_masks(data_dir / "dicom/ct_abdomen/labels.nii.gz", read_image(series)).labels_zyx > 0,
-        [LabelClass(1, "Organs")],
-    )
+    source = read_image(series)
+    case = Case("c", source, np.zeros(source.shape_zyx, np.uint8), [LabelClass(1, "Organs")])
     with pytest.raises(ImageError, match="lacks SOPClassUID, SOPInstanceUID"):
         export_seg(case, open_source(series), tmp_path / "mask.dcm")
 

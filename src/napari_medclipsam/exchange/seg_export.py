@@ -59,7 +59,13 @@ def export_seg(
     if deidentifier is not None:
         for header in headers:
             deidentifier.apply(header)
+    indices = [frame.index for frame in series.stack]
+    multi_frame = "PerFrameFunctionalGroupsSequence" in headers[0]
+    if multi_frame:
+        _keep_frames(headers[0], indices)
     segmentation = _segmentation(case, series, headers)
+    if multi_frame:
+        _restore_frame_numbers(segmentation, indices)
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
         _require_same(case, temporary)
@@ -78,7 +84,7 @@ def _segmentation(case: Case, series: DicomSource, headers: list[Any]) -> Any:
         try:
             return highdicom.seg.Segmentation(
                 source_images=headers,
-                pixel_array=_pixels(case, series, headers),
+                pixel_array=_pixels(case),
                 segmentation_type="BINARY",
                 segment_descriptions=[_description(c, n) for n, c in enumerate(case.classes, 1)],
                 series_instance_uid=highdicom.UID(),
@@ -113,29 +119,30 @@ def _complete(header: Any) -> None:
             setattr(header, name, None)
 
 
-def _pixels(case: Case, series: DicomSource, headers: list[Any]) -> np.ndarray:
-    """Return the masks in the order of files and frames: segment numbers (frames, y, x), or one channel per segment.
-
-    A multi-frame file with several images per place (echoes) holds more frames than the volume; those stay empty.
-    """
-    starts: dict[Path, int] = {}
-    n_frames = 0
-    for file, header in zip(series.files, headers, strict=True):
-        starts[file] = n_frames
-        n_frames += int(header.get("NumberOfFrames") or 1)
-    places = [starts[frame.path] + frame.index for frame in series.stack]
-    shape_yx = series.stack[0].shape_yx
+def _pixels(case: Case) -> np.ndarray:
+    """Return the masks as segment numbers (z, y, x), or with one channel per segment where they overlap."""
     if case.overlaps:
-        stacked = np.zeros((n_frames, *shape_yx, len(case.classes)), np.uint8)
-        for channel, structure in enumerate(case.classes):
-            stacked[places, ..., channel] = case.mask_zyx(structure.label)
-        return stacked
-    numbers = np.zeros((n_frames, *shape_yx), np.uint16)
-    joined = np.zeros(case.source.shape_zyx, np.uint16)
+        return np.stack([case.mask_zyx(structure.label) for structure in case.classes], axis=-1).astype(np.uint8)
+    numbers_zyx = np.zeros(case.source.shape_zyx, np.uint16)
     for number, structure in enumerate(case.classes, 1):
-        joined[case.mask_zyx(structure.label)] = number
-    numbers[places] = joined
-    return numbers
+        numbers_zyx[case.mask_zyx(structure.label)] = number
+    return numbers_zyx
+
+
+def _keep_frames(header: Any, indices: list[int]) -> None:
+    """Leave only some frames, from 0, of a multi-frame header, in this order: highdicom takes one image per place."""
+    frames = header.PerFrameFunctionalGroupsSequence
+    header.PerFrameFunctionalGroupsSequence = [frames[index] for index in indices]
+    header.NumberOfFrames = len(indices)
+
+
+def _restore_frame_numbers(segmentation: Any, indices: list[int]) -> None:
+    """Make references to the frames that `_keep_frames` left point to the file as it is."""
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    derivations = [d for group in groups for d in group.get("DerivationImageSequence") or []]
+    # The frames of several segments may share one reference.
+    for image in {id(i): i for derivation in derivations for i in derivation.SourceImageSequence}.values():
+        image.ReferencedFrameNumber = indices[int(image.ReferencedFrameNumber) - 1] + 1
 
 
 def _description(structure: LabelClass, number: int) -> Any:
