@@ -68,7 +68,7 @@ def test_nothing_about_the_patient_is_left(tmp_path: Path) -> None:
         assert secret not in content, secret
     assert ds.PatientIdentityRemoved == "YES" and ds.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
     assert ds.PatientName == ds.PatientID == deidentifier.pseudonym("SECRETID|SECRET^NAME")
-    assert ds.StudyDate == "" and ds.ContentDate == "19000101" and "InstitutionName" in ds
+    assert not ds.StudyDate and ds.ContentDate == "19000101" and "InstitutionName" in ds
     assert ds.DerivationCodeSequence[0].CodeMeaning == "kept"
     # What the picture needs, and codes, stay.
     original = telling_slice()
@@ -125,6 +125,7 @@ def test_series_and_segmentation_still_belong_together(tmp_path: Path) -> None:
     ]
     for path in given.rglob("*.*"):
         assert b"SECRET" not in path.read_bytes() and ROOT_UID.encode() + b"1." not in path.read_bytes()
+    assert json.loads((given / "deidentification.json").read_text())["files"] == 4
     image = read_image(given / "images")
     assert np.array_equal(image.array_zyx, case.source.array_zyx) and np.array_equal(image.affine, case.source.affine)
     back = import_masks(given / "segmentation.dcm", image)

@@ -17,10 +17,12 @@ from images.dicom_samples import make_slice
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError
 from napari_medclipsam.exchange import seg_export
 from napari_medclipsam.exchange.case import Case, LabelClass
+from napari_medclipsam.exchange.deidentify import Deidentifier
 from napari_medclipsam.exchange.dicom_source import open_source
 from napari_medclipsam.exchange.importing import import_masks
 from napari_medclipsam.exchange.nifti_files import export_labels_nifti
 from napari_medclipsam.exchange.seg_export import export_seg
+from napari_medclipsam.exchange.series_export import export_deidentified
 from napari_medclipsam.images import read_image
 
 from .samples import LPS_TO_RAS, affine_for, case_of, overlapping_case, write_series
@@ -187,6 +189,10 @@ def test_one_echo_of_an_enhanced_file(tmp_path: Path) -> None:
         for g in pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
     }
     assert references == {5, 6, 7, 8}
+    given = export_deidentified(case, open_source(file, volume_index=1), tmp_path / "given", Deidentifier())
+    image = read_image(given / "images", volume_index=1)
+    assert np.array_equal(image.array_zyx, case.source.array_zyx)
+    assert np.array_equal(import_masks(given / "segmentation.dcm", image).mask_zyx(1), case.mask_zyx(2))
 
 
 def test_a_series_that_does_not_fit_is_refused(tmp_path: Path) -> None:

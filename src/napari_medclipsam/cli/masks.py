@@ -18,14 +18,14 @@ from napari_medclipsam.exchange.nnunet import export_nnunet
 from napari_medclipsam.exchange.seg_export import export_seg
 from napari_medclipsam.exchange.series_export import export_deidentified
 from napari_medclipsam.exchange.terms import find_term
-from napari_medclipsam.images.io import kind_of, read_image
+from napari_medclipsam.images.io import kind_of, read_image, write_mask
 
 
 def run(args: Namespace) -> int:
     """Export or import one mask, and tell what was written."""
     case = import_masks(args.mask, read_image(args.source, args.volume_index, args.series), args.resample)
     if args.action == "import":
-        _write_nifti(case, args.output)
+        _write_imported(case, args.output)
     else:
         _export(case, args)
     print(f"{args.output}: {', '.join(_told(case))}")
@@ -70,9 +70,12 @@ def _series(args: Namespace) -> DicomSource:
     return open_source(args.source, args.series, args.volume_index)
 
 
-def _write_nifti(case: Case, output: Path) -> None:
-    if output.name.lower().endswith((".nii", ".nii.gz")):
+def _write_imported(case: Case, output: Path) -> None:
+    name = output.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
         export_labels_nifti(case, output)
+    elif name.endswith((".png", ".tif", ".tiff")):
+        write_mask(case.single_labels_zyx(), case.source, output)
     else:
         export_classes_nifti(case, output)
 

@@ -177,7 +177,11 @@ def _add_masks(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         "name the case by a pseudonym",
     )
     importing.add_argument(
-        "--output", type=Path, required=True, metavar="PATH", help=".nii.gz, or a new folder for a file per class"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=".nii.gz (or .png, .tif), or a new folder for a NIfTI file per class",
     )
 
 

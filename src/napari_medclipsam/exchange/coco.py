@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.exchange.case import Case
+from napari_medclipsam.exchange.objects import numbered_objects
 from napari_medclipsam.files import atomic_folder
 
 
@@ -87,30 +88,25 @@ def _write_images(case: Case, folder: Path, first_id: int) -> list[dict[str, Any
 
 
 def _annotations(case: Case, first_image: int, first_id: int) -> list[dict[str, Any]]:
-    from scipy import ndimage
-
     found: list[dict[str, Any]] = []
     for structure in case.classes:
-        numbers_zyx, _ = ndimage.label(case.mask_zyx(structure.label), structure=np.ones((3, 3, 3)))
-        for index, numbers_yx in enumerate(numbers_zyx):
+        numbers_zyx, (z, y, x) = numbered_objects(case.mask_zyx(structure.label))
+        _, height, width = numbers_zyx.shape
+        for index, numbers_yx in enumerate(numbers_zyx, z):
             for number in np.unique(numbers_yx[numbers_yx > 0]):
-                mask_yx = numbers_yx == number
-                counts = run_lengths(mask_yx)
-                if not np.array_equal(mask_of(counts, mask_yx.shape), mask_yx):
-                    raise OutputError(f"A mask of {case.name} can't be written as run lengths. Report this, please.")
-                found.append(
-                    {
-                        "id": first_id + len(found),
-                        "image_id": first_image + index,
-                        "category_id": structure.label,
-                        "segmentation": {"size": list(mask_yx.shape), "counts": counts},
-                        "area": int(mask_yx.sum()),
-                        "bbox": _box_xywh(mask_yx),
-                        "iscrowd": 0,
-                        "object": int(number),
-                    }
-                )
+                mask_yx = np.zeros(case.source.shape_zyx[1:], bool)
+                mask_yx[y : y + height, x : x + width] = numbers_yx == number
+                entry = {"id": first_id + len(found), "image_id": first_image + index, "category_id": structure.label}
+                found.append({**entry, **_outline(mask_yx, case.name), "iscrowd": 0, "object": int(number)})
     return found
+
+
+def _outline(mask_yx: np.ndarray, name: str) -> dict[str, Any]:
+    counts = run_lengths(mask_yx)
+    if not np.array_equal(mask_of(counts, mask_yx.shape), mask_yx):
+        raise OutputError(f"A mask of {name} can't be written as run lengths. Report this, please.")
+    rle = {"size": list(mask_yx.shape), "counts": counts}
+    return {"segmentation": rle, "area": int(mask_yx.sum()), "bbox": _box_xywh(mask_yx)}
 
 
 def _box_xywh(mask_yx: np.ndarray) -> list[int]:

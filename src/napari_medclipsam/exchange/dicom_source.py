@@ -33,11 +33,14 @@ class DicomSource:
         The plane of each slice.
     affine : numpy.ndarray
         (i, j, k) to RAS mm.
+    volume_index : int, optional
+        Which image at each place, where there are several.
     """
 
     path: Path
     stack: tuple[Frame, ...]
     affine: np.ndarray
+    volume_index: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -93,4 +96,4 @@ def open_source(
         affine = grid_affine_ras(path, list(stack))
     if affine is None:
         raise GeometryError(f"{path} does not say how thick its slice is, so that it has no grid. Export PNG instead.")
-    return DicomSource(path, stack, affine)
+    return DicomSource(path, stack, affine, volume_index)

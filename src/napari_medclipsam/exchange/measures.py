@@ -1,7 +1,7 @@
 """Volumes and diameters of classes and their objects, in ml and mm, on any grid.
 
-An object is a connected part of a class (faces, edges or corners touching). Diameters are measured between the middles
-of the outer voxel faces, as PyRadiomics does on its meshes: one voxel is as long as it is wide.
+Diameters are measured between the middles of the outer voxel faces, as PyRadiomics does on its meshes: a voxel is as
+long as its edge.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from napari_medclipsam.errors import OutputError
 from napari_medclipsam.exchange.case import Case, LabelClass
+from napari_medclipsam.exchange.objects import numbered_objects
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.volume import Volume
 
@@ -73,13 +74,10 @@ def measure(case: Case) -> list[Measurement]:
 
     rows: list[Measurement] = []
     for structure in case.classes:
-        mask_zyx = case.mask_zyx(structure.label)
-        numbers_zyx, count = ndimage.label(mask_zyx, structure=np.ones((3, 3, 3)))
-        boxes = ndimage.find_objects(numbers_zyx)
-        sizes = np.bincount(numbers_zyx.ravel(), minlength=count + 1)[1:]
+        numbers_zyx, start_zyx = numbered_objects(case.mask_zyx(structure.label))
         objects = [
-            _measured(case, structure, number, numbers_zyx[boxes[index]] == index + 1, boxes[index])
-            for number, index in enumerate(np.argsort(-sizes, kind="stable"), 1)
+            _measured(case, structure, number, numbers_zyx[box] == number, box, start_zyx)
+            for number, box in enumerate(ndimage.find_objects(numbers_zyx), 1)
         ]
         rows += [_whole(case, structure, objects), *objects]
     return rows
@@ -100,7 +98,12 @@ def _whole(case: Case, structure: LabelClass, objects: list[Measurement]) -> Mea
 
 
 def _measured(
-    case: Case, structure: LabelClass, number: int, mask_zyx: np.ndarray, box: tuple[slice, ...]
+    case: Case,
+    structure: LabelClass,
+    number: int,
+    mask_zyx: np.ndarray,
+    box: tuple[slice, ...],
+    start_zyx: tuple[int, int, int],
 ) -> Measurement:
     voxels = int(np.count_nonzero(mask_zyx))
     affine = case.source.affine
@@ -116,7 +119,7 @@ def _measured(
         long_axis_mm=long_mm,
         short_axis_mm=short_mm,
         plane=plane,
-        slice_index=index + int(box[axis].start),
+        slice_index=index + int(box[axis].start) + start_zyx[axis],
         max_3d_mm=_greatest_distance(_outer_points(mask_zyx) @ steps_zyx_mm)[0],
     )
 

@@ -45,9 +45,10 @@ def export_labels_nifti(case: Case, path: str | os.PathLike[str]) -> list[Path]:
     """
     path = Path(path)
     labels_zyx = case.single_labels_zyx()
-    with atomic_path(table_path(path)) as table, atomic_path(path) as temporary:
+    # The table gets its name first: where there is a mask, its names are there too.
+    with atomic_path(path) as temporary, atomic_path(table_path(path)) as table:
         table.write_text(_table(case.classes), encoding="utf-8", newline="")
-        write_checked_mask(labels_zyx, case.source, temporary)
+        _write_checked(labels_zyx, case.source, temporary)
     return [path, table_path(path)]
 
 
@@ -60,7 +61,7 @@ def export_classes_nifti(case: Case, folder: str | os.PathLike[str]) -> list[Pat
     names = [f"{c.label:03d}_{safe_name(c.name)}.nii.gz" for c in case.classes]
     with atomic_folder(folder) as temporary:
         for structure, name in zip(case.classes, names, strict=True):
-            write_checked_mask(case.mask_zyx(structure.label), case.source, temporary / name)
+            _write_checked(case.mask_zyx(structure.label), case.source, temporary / name)
         (temporary / "classes.tsv").write_text(_table(case.classes), encoding="utf-8", newline="")
     return [folder / name for name in [*names, "classes.tsv"]]
 
@@ -104,8 +105,7 @@ def require_rectangular(source: Volume, what: str) -> None:
         )
 
 
-def write_checked_mask(mask_zyx: np.ndarray, source: Volume, path: Path) -> None:
-    """Write a mask as `images.nifti.write_mask_nifti`, and check it by reading it again."""
+def _write_checked(mask_zyx: np.ndarray, source: Volume, path: Path) -> None:
     write_mask_nifti(mask_zyx, source, path)
     _require_same(read_nifti(path), mask_zyx, affine_of(source), path)
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.exchange.case import Case, safe_name
-from napari_medclipsam.exchange.nifti_files import require_rectangular, write_checked_mask, write_image_nifti
+from napari_medclipsam.exchange.nifti_files import require_rectangular, write_image_nifti
 from napari_medclipsam.files import atomic_folder
+from napari_medclipsam.images.labels import as_labels
 from napari_medclipsam.images.picture import read_mask_picture, read_picture, write_mask_png
 from napari_medclipsam.images.volume import Volume
 
@@ -123,10 +124,11 @@ def _write(case: Case, folder: Path, ending: str) -> None:
     label_path = folder / "labelsTr" / f"{safe_name(case.name)}{ending}"
     lookup = np.zeros(max((c.label for c in case.classes), default=0) + 1, np.uint16)
     lookup[[c.label for c in case.classes]] = np.arange(1, len(case.classes) + 1)
-    labels_zyx = lookup[case.single_labels_zyx()]
+    labels_zyx = as_labels(lookup[case.single_labels_zyx()])
     if ending == ".nii.gz":
         write_image_nifti(case.source, image_path)
-        write_checked_mask(labels_zyx, case.source, label_path)
+        # With the very header fields of the image: nnU-Net compares them.
+        write_image_nifti(Volume(labels_zyx, case.source.affine), label_path)
         return
     from PIL import Image
 

@@ -42,7 +42,7 @@ def export_series(series: DicomSource, folder: str | os.PathLike[str], deidentif
                 deidentifier.apply(dataset)
                 dataset.save_as(target, enforce_file_format=True)
                 _require_same(pydicom.dcmread(target), pixels, target)
-        _require_same_grid(series, temporary)
+        _opened_copy(series, temporary)
     return folder
 
 
@@ -61,7 +61,7 @@ def export_deidentified(
     folder = Path(folder)
     with atomic_folder(folder) as temporary:
         export_series(series, temporary / "images", deidentifier)
-        export_seg(case, series, temporary / "segmentation.dcm", deidentifier)
+        export_seg(case, _opened_copy(series, temporary / "images"), temporary / "segmentation.dcm")
         (temporary / "deidentification.json").write_text(deidentifier.report.to_json(), encoding="utf-8")
     return folder
 
@@ -71,8 +71,10 @@ def _require_same(written: Any, pixels: bytes, target: Path) -> None:
         raise OutputError(f"{target.name} did not read back as it was written. Check the disk and try again.")
 
 
-def _require_same_grid(series: DicomSource, folder: Path) -> None:
-    several = len(series.stack) != sum(int(header.get("NumberOfFrames") or 1) for header in series.headers())
-    written = open_source(folder, volume_index=0 if several else None)
-    if not np.array_equal(written.affine, series.affine):
+def _opened_copy(series: DicomSource, folder: Path) -> DicomSource:
+    """Open the copy of a series, and make sure that it lies on the same grid."""
+    n_frames = sum(int(header.get("NumberOfFrames") or 1) for header in series.headers())
+    copy = open_source(folder, volume_index=series.volume_index if n_frames > len(series.stack) else None)
+    if not np.array_equal(copy.affine, series.affine):
         raise OutputError(f"The copy of {series.path} does not read back on the same grid. Report this, please.")
+    return copy
