@@ -332,3 +332,12 @@ def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "series", affine_for("PIR"))
     path = export_seg(case_of(read_image(folder)), open_source(folder), tmp_path / "mask.dcm")
     assert dciodvfy_errors(path) == []
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192", ["", "ISO 2022 IR 87"], ""])
+def test_names_in_any_character_set(charset: Any, tmp_path: Path) -> None:
+    name = {"ISO_IR 100": "Müller^Jürgen", "": "Muller^Jurgen"}.get(str(charset), "Yamada^Tarou=山田^太郎")
+    folder = write_series(tmp_path / "series", affine_for("LPS"), SpecificCharacterSet=charset, PatientName=name)
+    path = export_seg(case_of(read_image(folder)), open_source(folder), tmp_path / "mask.dcm")
+    written = pydicom.dcmread(path)
+    assert str(written.PatientName) == name and written.SegmentSequence[1].SegmentLabel == "Läsion / 病変"

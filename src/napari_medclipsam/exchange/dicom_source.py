@@ -59,7 +59,7 @@ class DicomSource:
 
         with reading(self.path, "DICOM series", keep_cause=False):
             headers = [pydicom.dcmread(file, stop_before_pixels=True) for file in self.files]
-        missing = [name for name in _NEEDED if any(not header.get(name) for header in headers)]
+            missing = [name for name in _NEEDED if any(not header.get(name) for header in headers)]
         if missing:
             raise ImageError(
                 f"{self.path} lacks {', '.join(missing)}, by which a DICOM object refers to its image (removed by an "

@@ -17,6 +17,7 @@ from napari_medclipsam.exchange.dicom_source import DicomSource
 from napari_medclipsam.exchange.seg_import import read_seg
 from napari_medclipsam.exchange.terms import Code, find_term
 from napari_medclipsam.files import atomic_path
+from napari_medclipsam.images.guard import reading
 
 _PRODUCT = "napari-medclipsam"
 #: After the numbers that scanners give.
@@ -57,8 +58,9 @@ def export_seg(
     series.require_same_grid(case.source)
     headers = series.headers()
     if deidentifier is not None:
-        for header in headers:
-            deidentifier.apply(header)
+        with reading(series.path, "DICOM series", keep_cause=False):
+            for header in headers:
+                deidentifier.apply(header)
     indices = [frame.index for frame in series.stack]
     multi_frame = "PerFrameFunctionalGroupsSequence" in headers[0]
     if multi_frame:
@@ -76,12 +78,12 @@ def _segmentation(case: Case, series: DicomSource, headers: list[Any]) -> Any:
     import highdicom
     from pydicom.uid import ExplicitVRLittleEndian
 
-    for header in headers:
-        _complete(header)
     with warnings.catch_warnings():
         # pydicom and highdicom quote element values in warnings, and an empty mask is no reason for one.
         warnings.simplefilter("ignore")
         try:
+            for header in headers:
+                _complete(header)
             return highdicom.seg.Segmentation(
                 source_images=headers,
                 pixel_array=_pixels(case),
@@ -100,7 +102,8 @@ def _segmentation(case: Case, series: DicomSource, headers: list[Any]) -> Any:
                 content_description="Labels drawn with napari-medclipsam, research use only",
                 transfer_syntax_uid=ExplicitVRLittleEndian,
             )
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
+        # Damaged headers make pydicom and highdicom raise nearly anything, and quote the patient in it.
+        except Exception as error:
             raise ImageError(
                 f"{series.path} can't be referred to by a DICOM-SEG: highdicom finds its headers incomplete or "
                 f"contradictory ({type(error).__name__}). Use the original series, or export NIfTI."
