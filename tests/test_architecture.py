@@ -28,6 +28,7 @@ ORDER = (
     "public_samples",
     "evaluation",
     "annotation",
+    "exchange",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")

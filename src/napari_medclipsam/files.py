@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,46 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that becomes it when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If `target` exists and is not an empty folder, or can't be written; nothing is then left behind.
+    """
+    target = Path(target)
+    temporary: Path | None = None
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise OutputError(f"{target} exists already. Choose another folder, or remove this one first.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                with open(Path(folder) / name, "rb+") as written:
+                    os.fsync(written.fileno())
+            _sync_folder(Path(folder))
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if target.exists():
+            target.rmdir()  # Windows does not rename over an empty folder.
+        temporary.rename(target)
+        temporary = None
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
+            "nothing was changed."
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

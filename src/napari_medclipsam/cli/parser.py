@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_demo, _add_train):
+    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_masks, _add_demo, _add_train):
         add(verbs, common)
     return parser
 
@@ -137,6 +137,52 @@ def _add_evaluate(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument("--limit", type=_positive, metavar="N", help="measure only N rows, spread over the data set")
     p.add_argument("--absent", nargs="+", default=[], metavar="TEXT", help="texts that are in none of these images")
     p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_masks(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("masks", parents=[common], help="exchange masks with other programs")
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
+    export = actions.add_parser("export", parents=[common], help="write a mask in the format of another program")
+    importing = actions.add_parser("import", parents=[common], help="bring a mask onto the grid of its image")
+    for action in (export, importing):
+        action.add_argument(
+            "mask",
+            type=Path,
+            metavar="MASK",
+            help="NIfTI (names of its labels from NAME.tsv beside it), PNG, TIFF or DICOM-SEG",
+        )
+        action.add_argument("--source", type=Path, required=True, metavar="IMAGE", help="the image that was labelled")
+        action.add_argument("--volume-index", type=int, metavar="N", help="which volume of a 4D image, from 0")
+        action.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
+        action.add_argument(
+            "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
+        )
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"),
+        help="csv: volumes and diameters",
+    )
+    export.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a file (nifti, dicom-seg, csv) or a new folder (nifti-per-class, nnunet, coco)",
+    )
+    export.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="dicom-seg: write a folder with the de-identified series, the segmentation and a report; other formats: "
+        "name the case by a pseudonym",
+    )
+    importing.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=".nii.gz (or .png, .tif), or a new folder for a NIfTI file per class",
+    )
 
 
 def _add_demo(verbs: _Verbs, common: argparse.ArgumentParser) -> None:

@@ -53,13 +53,15 @@ class Frame:
 def frames_of(series: Series) -> list[Frame]:
     """Return every plane of a series, in the order of files and frames."""
     return [
-        _frame(path, header, index)
+        frame_of(path, header, index)
         for path, header in series.headers
         for index in range(int(header.get("NumberOfFrames") or 1))
     ]
 
 
-def _frame(path: Path, header: Any, index: int) -> Frame:
+def frame_of(path: Path, header: Any, index: int) -> Frame:
+    """Return plane `index`, from 0, of a DICOM file with this header."""
+
     def find(group: str, tag: str) -> Any:
         """Look in the frame's own functional group, then in the shared one, then in the header."""
         for items in (_item(header, "PerFrameFunctionalGroupsSequence", index), _shared(header)):

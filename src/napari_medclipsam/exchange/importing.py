@@ -1,0 +1,80 @@
+"""Masks made elsewhere, brought onto the grid of an image: NIfTI, PNG, TIFF and DICOM-SEG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from napari_medclipsam.errors import ImageError
+from napari_medclipsam.exchange.case import Case, LabelClass
+from napari_medclipsam.exchange.grids import on_source_grid
+from napari_medclipsam.exchange.nifti_files import read_table, table_path
+from napari_medclipsam.exchange.seg_import import read_seg
+from napari_medclipsam.images.io import kind_of
+from napari_medclipsam.images.labels import as_labels
+from napari_medclipsam.images.nifti import read_nifti
+from napari_medclipsam.images.picture import read_mask_picture
+from napari_medclipsam.images.volume import Volume
+
+
+def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = False) -> Case:
+    """Read a mask of any kind and put it on the grid of its image.
+
+    A mask on the image's grid whose axes are stored in another order or direction is reordered exactly. Any other grid
+    is refused, with the difference in words.
+
+    Parameters
+    ----------
+    path : path-like
+        NIfTI (names of the labels from NAME.tsv beside it, where there is one), PNG or TIFF (pixel for pixel, for
+        images stored the same way), or a DICOM-SEG object.
+    source : Volume
+        The image.
+    resample : bool
+        Bring a NIfTI or DICOM-SEG mask from another grid to the nearest voxels of the image instead of refusing it.
+
+    Returns
+    -------
+    Case
+        Named after the file, with a class for each label; a label without a name is "label N".
+
+    Raises
+    ------
+    ImageError
+        If it can't be read, or its values are not labels.
+    GeometryError
+        If it is not on the grid of the image and `resample` is False.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "dicom":
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder; expected one DICOM-SEG file. Give the file in it.")
+        return read_seg(path, source, resample)
+    if kind == "picture":
+        labels_zyx = read_mask_picture(path)
+        source.require_mask_shape(labels_zyx)
+        return Case(path.stem, source, labels_zyx, _numbered(labels_zyx, ()))
+    return _from_nifti(path, source, resample)
+
+
+def _from_nifti(path: Path, source: Volume, resample: bool) -> Case:
+    volume = read_nifti(path)
+    if volume.rgb:
+        raise ImageError(f"{path} is in colour; expected one label per voxel. Save the mask as whole numbers.")
+    labels_zyx = as_labels(volume.array_zyx)
+    # NIfTI always has an affine here: the reader refuses one that does not say where its voxels are.
+    if volume.affine is not None:
+        labels_zyx = on_source_grid(labels_zyx, volume.affine, source, str(path), resample)
+    table = table_path(path)
+    named = read_table(table) if table.exists() else ()
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    return Case(name, source, labels_zyx, _numbered(labels_zyx, named))
+
+
+def _numbered(labels_zyx: np.ndarray, named: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
+    """Return the named classes, and one more for every label that has no name."""
+    nameless = {int(label) for label in np.unique(labels_zyx)} - {0} - {c.label for c in named}
+    return (*named, *(LabelClass(label, f"label {label}") for label in sorted(nameless)))
