@@ -27,6 +27,7 @@ ORDER = (
     "samples",
     "evaluation",
     "annotation",
+    "projects",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")

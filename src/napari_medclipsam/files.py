@@ -43,7 +43,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
         temporary = None
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise OutputError(
             f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder with --output; "
@@ -55,7 +55,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable where the system allows opening folders (not on Windows)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
