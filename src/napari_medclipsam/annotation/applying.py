@@ -39,9 +39,9 @@ def apply_text(session: Session, outcome: TextOutcome) -> Change:
             Deed("text", name, request.at, parameters, outcome.model),
             {request.at: state},
             merge_key=("text", request.at, request.text),
+            message=" ".join(_sentence(answer) for answer in outcome.answers),
         ),
         classes=len(session.classes) != n_classes,
-        message=" ".join(_sentence(answer) for answer in outcome.answers),
     )
 
 
@@ -104,8 +104,9 @@ def apply_mask(session: Session, outcome: MaskOutcome) -> Change:
     label, number = request.key
     parameters = {"label": label, "number": number, "estimated_iou": round(float(outcome.estimated_iou), 4)}
     deed = Deed("mask", "mask", request.at, parameters, outcome.model)
-    change = session.book.amend(deed, request.at, session.state(request.at).changed(request.key, proposal=proposal))
-    return replace(change, message="Nothing was found at these prompts." if mask.is_empty else "")
+    state = session.state(request.at).changed(request.key, proposal=proposal)
+    told = "Nothing was found at these prompts." if mask.is_empty else ""
+    return session.book.amend(deed, request.at, state, message=told)
 
 
 def apply_stack(session: Session, outcome: StackOutcome) -> Change:
@@ -126,10 +127,11 @@ def apply_stack(session: Session, outcome: StackOutcome) -> Change:
     told = f" {n_stale} slices that were changed meanwhile were left alone." if n_stale else ""
     return replace(
         session.book.commit(
-            Deed(request.kind, name, parameters=_stack_parameters(session, outcome), model=outcome.model), states
+            Deed(request.kind, name, parameters=_stack_parameters(session, outcome), model=outcome.model),
+            states,
+            message=outcome.message + told,
         ),
         classes=len(session.classes) != n_classes,
-        message=outcome.message + told,
     )
 
 

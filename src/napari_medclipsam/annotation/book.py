@@ -147,10 +147,10 @@ class Book:
         self._next_step = max(self._next_step, step + 1)
         return step
 
-    def amend(self, deed: Deed, at: SliceAt, state: SliceState) -> Change:
+    def amend(self, deed: Deed, at: SliceAt, state: SliceState, *, message: str = "") -> Change:
         """Put what a model answered as part of the action that asked for it: no step of undo of its own."""
         step = self.undo_stack.amend(at, state)
-        return self._recorded(Action(deed, step, {at: state}), self._put({at: state}, [], ""))
+        return self._recorded(Action(deed, step, {at: state}), self._put({at: state}, [], message))
 
     def undo(self) -> Change:
         """Take the newest action back."""
