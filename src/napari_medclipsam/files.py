@@ -46,7 +46,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         sync_folder(target.parent)
     except OSError as error:
         raise OutputError(
-            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder with --output; "
+            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
             "nothing was changed."
         ) from error
     finally:

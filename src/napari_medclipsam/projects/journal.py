@@ -163,12 +163,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            is_new = not path.exists()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            if is_new:
-                for folder in (path.parent, path.parent.parent):
-                    sync_folder(folder)
+            # Also where it was there: who made it may have been stopped before its name was on the disk.
+            for folder in (path.parent, path.parent.parent):
+                sync_folder(folder)
         except OSError as error:
             raise _cant_write(path, error) from error
         try:

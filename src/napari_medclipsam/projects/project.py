@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError, ProjectError
+from napari_medclipsam.files import sync_folder
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.documents import read_document, write_document
@@ -96,6 +97,9 @@ class Project:
         for name in classes:
             table.add(name)
         write_document(folder / "studies.json", STUDIES_FORMAT, {"studies": []})
+        for name in ("cases", "images"):
+            (folder / name).mkdir(exist_ok=True)
+        sync_folder(folder.resolve().parent)
         head = {"id": uuid.uuid4().hex, "created": utc_now()}
         # Last: with it the folder is a project.
         write_document(folder / "project.json", PROJECT_FORMAT, head | _class_fields(table) | {"settings": {}})

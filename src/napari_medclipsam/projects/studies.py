@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError, ProjectError
-from napari_medclipsam.files import sha256_of
+from napari_medclipsam.files import atomic_path, sha256_of, sync_folder
 from napari_medclipsam.images.dicom_series import find_series, list_series
 from napari_medclipsam.images.io import kind_of, read_image
 from napari_medclipsam.images.nifti import read_nifti_frames
@@ -276,9 +276,10 @@ def _copied(files: Sequence[Path], kind: str, folder: Path, case: str) -> tuple[
             suffix = ".nii.gz" if files[0].name.lower().endswith(".nii.gz") else files[0].suffix.lower()
             target = folder.resolve() / f"{case}{suffix}"
             copies = [target]
-        copies[0].parent.mkdir(parents=True, exist_ok=True)
         for file, copy in zip(files, copies, strict=True):
-            shutil.copyfile(file, copy)
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(file, temporary)
+        sync_folder(folder)
     except OSError as error:
         raise OutputError(f"Can't copy the image to {folder}: {error.strerror or error}. Free some space.") from error
     return target, copies
