@@ -11,7 +11,7 @@ import numpy as np
 from napari_medclipsam.annotation.actions import Action
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.errors import OutputError
+from napari_medclipsam.errors import OutputError, ProjectError
 from napari_medclipsam.images.io import mask_suffix, write_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.projects.codec import fields_of
@@ -72,7 +72,6 @@ class Case:
             self._replay.run(read_journal(path))
         else:
             self._scribe = Scribe(self._opened_journal(path))
-        self._n_before = self._replay_n
         self._restore_session()
         self.session.book.recorder = self
 
@@ -89,10 +88,6 @@ class Case:
         self._replay.run(journal.opened)
         self._journal = journal
         return journal
-
-    @property
-    def _replay_n(self) -> int:
-        return 0 if self._scribe is None else self._journal.n
 
     def _restore_session(self) -> None:
         session, replay = self.session, self._replay
@@ -182,10 +177,17 @@ class Case:
         self._project.save_classes()
         self._scribe.flush()
         mask_path = self.folder / f"mask{mask_suffix(self.volume)}"
-        if self._journal.n != self._n_before or not mask_path.exists():
-            write_mask(self.mask_zyx(), self.volume, mask_path)
-            self._n_before = self._journal.n
+        if self._is_saved() and mask_path.exists():
+            return
+        # The summary last: that it is up to date says that the mask is.
+        write_mask(self.mask_zyx(), self.volume, mask_path)
         self.summary().write(self.folder / "summary.json")
+
+    def _is_saved(self) -> bool:
+        try:
+            return Summary.read(self.folder / "summary.json").size_bytes == self._journal.size_bytes
+        except ProjectError:
+            return False
 
     def close(self) -> None:
         """Save and let go of the files.

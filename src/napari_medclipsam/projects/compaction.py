@@ -12,9 +12,10 @@ from napari_medclipsam.projects.journal import Contents, parse
 from napari_medclipsam.projects.records import decode, encode, utc_now
 from napari_medclipsam.projects.replay import Replay
 
-MOST_RECORDS = 2000
+#: Replaying takes about a millisecond a record.
+MOST_RECORDS = 1000
 #: As many records stay as they are, so that undo goes back over them.
-KEPT_RECORDS = 500
+KEPT_RECORDS = 300
 
 _NO_UNDO = 1
 
