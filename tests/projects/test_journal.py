@@ -179,3 +179,13 @@ def test_two_processes_never_interleave_or_lose_a_record(tmp_path):
     assert [r["n"] for r in contents.records] == list(range(1, 10_001))
     for name in ("ana", "ben"):
         assert [r["parameters"]["i"] for r in contents.records if r["reader"] == name] == list(range(5000))
+
+
+def test_a_journal_that_was_cut_behind_our_back_is_not_written_with_a_gap(tmp_path):
+    journal = Journal(tmp_path / "j")
+    journal.append(deed())
+    os.truncate(tmp_path / "j", 10)
+    with pytest.raises(OutputError, match="shorter"):
+        journal.append(deed())
+    journal.close()
+    assert (tmp_path / "j").stat().st_size == 10

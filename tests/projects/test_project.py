@@ -192,14 +192,14 @@ def test_classes_are_renamed_everywhere_and_not_deleted_under_masks(folder):
         assert len(project.classes) == 1 and project.classes.add("new").label == 3
 
 
-def test_a_mask_of_a_class_that_is_gone_gets_a_class_again(folder):
+def test_a_mask_of_a_class_that_is_gone_gets_its_class_again(folder):
     with Project.open(folder) as project, project.open_case("c0001") as case:
-        find(case, AT[1])
+        find(case, AT[1], "square")
         case.session.accept(AT[1])
     path = folder / "project.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": []}))
     with Project.open(folder) as project, project.open_case("c0001") as case:
-        assert case.session.classes[1].name == "structure 1" and case.session.labels.any()
+        assert case.session.classes[2].name == "square" and case.session.labels.any()
 
 
 @pytest.mark.parametrize("name", ["project.json", "studies.json"])

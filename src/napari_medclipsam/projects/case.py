@@ -11,7 +11,7 @@ import numpy as np
 from napari_medclipsam.annotation.actions import Action
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.errors import OutputError, ProjectError
+from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.images.io import mask_suffix, write_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.projects.codec import fields_of
@@ -91,9 +91,12 @@ class Case:
 
     def _restore_session(self) -> None:
         session, replay = self.session, self._replay
-        for key in session.book.objects():
-            if key.label not in session.classes:
-                session.classes.add(f"structure {key.label}", key.label)
+        known = {int(c["label"]): c for c in replay.classes}
+        for label in {key.label for key in session.book.objects()}:
+            if label not in session.classes:
+                # Removed elsewhere, or a crash came before the table was written.
+                c = known.get(label, {"name": f"structure {label}", "color": None, "prompts": ()})
+                session.classes.add(c["name"], label, c["color"], c["prompts"])
         session.text = replay.text
         if replay.current is not None and replay.current.label in session.classes:
             session.current = replay.current
@@ -142,15 +145,11 @@ class Case:
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:
             return _READ_ONLY
-        told = ""
-        try:
-            # Before the record that uses them: a class without masks is harmless, the other way round it has no name.
-            self._project.save_classes()
-        except OutputError as error:
-            told = str(error)
-        record = self._record(fields)
+        record, chore = self._record(fields), None
+        if (classes := self._project.changed_classes()) is not None:
+            record["classes"], chore = classes, self._project.write_classes
         self._replay.note(record)
-        return self._scribe.write(record, durable=durable) or told
+        return self._scribe.write(record, durable=durable, chore=chore)
 
     def _record(self, fields: Record) -> Record:
         return {"time": utc_now(), "reader": self._project.reader, "case": self.study.case, **fields}

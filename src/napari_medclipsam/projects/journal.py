@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Mapping
@@ -237,8 +238,11 @@ class Journal:
 
     def _catch_up(self) -> None:
         """Take in what another process has appended, or cut off what an append that failed has left."""
-        if os.fstat(self._handle).st_size == self._size:
+        size = os.fstat(self._handle).st_size
+        if size == self._size:
             return
+        if size < self._size:
+            raise OSError(errno.EIO, "another program has made it shorter; restore it from a backup")
         news = self._read_from(self._size)
         whole = news[: news.rfind(b"\n") + 1]
         if whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import threading
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
@@ -65,7 +66,9 @@ class Project:
         for c in document["classes"]:
             self.classes.add(c["name"], c["label"], c["color"], c["prompts"])
         self.settings: dict[str, Any] = document["settings"]
-        self._saved = self._document()
+        self._wanted = self._on_disk = self._document()
+        # The threads of open cases write classes too.
+        self._writing = threading.RLock()
         listed = read_document(folder / "studies.json", STUDIES_FORMAT)["studies"]
         self.studies = {study.case: study for study in map(Study.from_json, listed)}
         self._open_cases: dict[str, Case] = {}
@@ -295,19 +298,33 @@ class Project:
     # Classes and settings.
 
     def save_classes(self) -> None:
-        """Write classes and settings where they have changed.
+        """Write classes and settings where they have changed, and wait until they are on the disk.
 
         Raises
         ------
         OutputError
             If they can't be written; they are then tried again with the next change.
         """
+        self.changed_classes()
+        self.write_classes()
+
+    def changed_classes(self) -> list[dict[str, Any]] | None:
+        """Return the classes if they or the settings have changed since the last call, for `write_classes` to write."""
         document = self._document()
-        if self.is_read_only or document == self._saved:
-            return
-        write_document(self.folder / "project.json", PROJECT_FORMAT, document)
-        self._saved = document
-        self._note("classes", _class_fields(self.classes))
+        if self.is_read_only or document == self._wanted:
+            return None
+        self._wanted = document
+        classes: list[dict[str, Any]] = document["classes"]
+        return classes
+
+    def write_classes(self) -> None:
+        """Write what `changed_classes` has seen last; may be called from any thread. Raises as `save_classes`."""
+        with self._writing:
+            document = self._wanted
+            if document != self._on_disk:
+                write_document(self.folder / "project.json", PROJECT_FORMAT, document)
+                self._on_disk = document
+                self._note("classes", {"classes": document["classes"], "next_label": document["next_label"]})
 
     def remove_class(self, label: int) -> None:
         """Remove a class that labels nothing in any case.
@@ -337,8 +354,9 @@ class Project:
         """Write a record of the project's own journal, and wait until it is on the disk."""
         assert self._journal is not None  # only after `require_writable`
         record = {"time": utc_now(), "reader": self.reader, "case": "", "verb": verb, "parameters": parameters}
-        self._journal.append(record)
-        self._journal.sync()
+        with self._writing:
+            self._journal.append(record)
+            self._journal.sync()
 
     def close(self) -> None:
         """Close its cases, save, and let others have it.

@@ -60,6 +60,8 @@ class Replay:
         The object that was worked on last.
     history : History
         What was done.
+    classes : list of dict
+        The classes as they were when the case was worked on last.
     damages : list of Damage
         What could not be used.
     """
@@ -70,6 +72,7 @@ class Replay:
         self.text = ""
         self.current: ObjectKey | None = None
         self.history = History()
+        self.classes: list[Record] = []
         self.damages: list[Damage] = []
 
     def run(self, contents: Contents) -> Replay:
@@ -95,6 +98,7 @@ class Replay:
             self.history = History(**parameters["history"])
         else:
             self.history.add(record)
+        self.classes = record.get("classes", self.classes)
         self.at = slice_of(record.get("at"), self.book.masks.labels.shape) or self.at
         if "text" in parameters:
             self.text = parameters["text"]
@@ -114,7 +118,7 @@ class Replay:
         if self.current is not None:
             parameters |= {"label": self.current.label, "number": self.current.number}
         fields = fields_of(Action(Deed("import", "", self.at, parameters), 0, self.book.states, tuple(voxels)))
-        return {**fields, "verb": "snapshot", "parameters": parameters}
+        return {**fields, "verb": "snapshot", "parameters": parameters, "classes": self.classes}
 
 
 def _drawn_box(labels: np.ndarray, marks: np.ndarray) -> tuple[slice, ...] | None:

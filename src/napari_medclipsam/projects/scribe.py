@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari_medclipsam.errors import OutputError
@@ -34,6 +34,7 @@ class Scribe:
         self._journal = journal
         self._changed = threading.Condition()
         self._waiting: deque[Mapping[str, Any]] = deque()
+        self._chores: deque[Callable[[], None]] = deque()
         self._given = self._written = self._synced = 0
         self._trouble = ""
         self._must_rewrite = False
@@ -54,7 +55,7 @@ class Scribe:
         with self._changed:
             return f"{self._trouble} {_KEPT}" if self._trouble else ""
 
-    def write(self, fields: Mapping[str, Any], *, durable: bool) -> str:
+    def write(self, fields: Mapping[str, Any], *, durable: bool, chore: Callable[[], None] | None = None) -> str:
         """Take a record.
 
         Parameters
@@ -63,6 +64,9 @@ class Scribe:
             See `Journal.append`.
         durable : bool
             Wait until it is synced, for as long as nobody feels.
+        chore : callable, optional
+            Writes something that belongs to the record; called in the thread before the record counts as synced, and
+            again while it raises `OutputError`.
 
         Returns
         -------
@@ -72,6 +76,8 @@ class Scribe:
         """
         with self._changed:
             self._waiting.append(fields)
+            if chore is not None:
+                self._chores.append(chore)
             self._given += 1
             ticket = self._given
             self._write_waiting()
@@ -143,6 +149,9 @@ class Scribe:
     def _sync(self, target: int) -> None:
         """Sync all records up to the `target`-th, or say why not and wait a little."""
         try:
+            while self._chores:
+                self._chores[0]()
+                self._chores.popleft()
             if self._must_rewrite:
                 with self._changed:
                     self._journal.rewrite()
