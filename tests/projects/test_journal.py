@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_medclipsam.errors import OutputError, ProjectError
@@ -34,6 +34,7 @@ def written(path: Path, n: int) -> bytes:
     return path.read_bytes()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), json_values, max_size=5), st.text("0123456789abcdef", max_size=16))
 def test_a_record_comes_back(fields, prev):
     fields |= {"n": 1, "verb": "note"}

@@ -38,6 +38,7 @@ def test_work_is_there_again_with_undo_and_on_the_same_slice(folder):
         assert case.at is None
         find(case, AT[1], "disk; square")
         case.session.accept(AT[1])
+        case.session.window = (10.0, 240.0)
         find(case, AT[2])
         labels = case.session.labels.copy()
         case.looked_at(AT[3])
@@ -46,6 +47,7 @@ def test_work_is_there_again_with_undo_and_on_the_same_slice(folder):
         assert project.summary("c0001").counts == {"accepted": 1, "proposed": 1}
         with project.open_case("c0001") as case:
             assert case.at == AT[3] and case.session.text == "disk" and not case.damages
+            assert case.session.window == (10.0, 240.0)
             np.testing.assert_array_equal(case.session.labels, labels)
             assert case.session.undo_name == 'find "disk", slice 2'
             case.session.undo(), case.session.undo()

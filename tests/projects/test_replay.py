@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acts import AT, actions, do, new_image, new_session, snapshot
-from napari_medclipsam.annotation.actions import Action
+from napari_medclipsam.annotation.actions import Action, Deed
 from napari_medclipsam.annotation.places import ObjectKey
 from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.projects.codec import UNUSABLE, action_of, fields_of
@@ -140,3 +140,10 @@ def test_the_model_and_what_it_said_are_recorded():
     found, given_point = lines.contents().records
     assert found["model"] and found["parameters"]["answers"][0]["verdict"] == "found"
     assert found["at"] == [0, None, None] and given_point["parameters"] == {"label": 1, "number": 1}
+
+
+def test_odd_figures_do_not_keep_a_record_from_the_disk():
+    parameters = {"presence": float("nan"), "label": np.int64(3), "window": (np.float32(1), float("inf")), 5: [True]}
+    fields = fields_of(Action(Deed("text", "", None, parameters), 0, {}))
+    assert fields["parameters"] == {"presence": None, "label": 3, "window": [1.0, None], "5": [True]}
+    encode({"n": 1, **fields}, "")

@@ -97,7 +97,7 @@ class Case:
                 # Removed elsewhere, or a crash came before the table was written.
                 c = known.get(label, {"name": f"structure {label}", "color": None, "prompts": ()})
                 session.classes.add(c["name"], label, c["color"], c["prompts"])
-        session.text = replay.text
+        session.text, session.window = replay.text, replay.window
         if replay.current is not None and replay.current.label in session.classes:
             session.current = replay.current
 

@@ -26,7 +26,7 @@ def fields_of(action: Action) -> Record:
     deed = action.deed
     fields: Record = {"verb": deed.verb, "at": None if deed.at is None else list(deed.at.position)}
     fields |= {"step": action.step or None, "name": deed.name or None}
-    fields |= {"model": deed.model, "parameters": dict(deed.parameters)}
+    fields |= {"model": deed.model, "parameters": _plain(deed.parameters)}
     fields["slices"] = [
         {"at": list(at.position), "objects": [_object_value(key, s) for key, s in state.objects.items()]}
         for at, state in action.states.items()
@@ -171,6 +171,17 @@ def _unpacked(packed: bytes, n_bytes: int) -> bytes:
 def _number(value: float) -> float:
     """Return a figure of a model as JSON can hold it."""
     return float(value) if math.isfinite(value) else 0.0
+
+
+def _plain(value: Any) -> Any:
+    """Return parameters as JSON can hold them: a figure that a model got wrong must not keep a record from the disk."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(data: bytes) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,7 @@ class Journal:
             with locked(self._handle):
                 contents = parse(self._read_from(0))
                 if contents.torn:
-                    with open(self.path.with_name(self.path.name + ".torn"), "ab") as kept:
-                        kept.write(contents.torn + b"\n")
+                    self._keep(contents.torn)
                 self._size, self.n, self._check = contents.size_bytes, contents.last_n, contents.last_check
                 os.ftruncate(self._handle, self._size)
                 if self._size and self._read_from(self._size - 1) != b"\n":
@@ -194,6 +194,11 @@ class Journal:
         except OSError as error:
             raise _cant_write(self.path, error) from error
         return contents
+
+    def _keep(self, torn: bytes) -> None:
+        """Copy what is cut off; it was never confirmed, so that on a full disk it goes without a copy."""
+        with suppress(OSError), open(self.path.with_name(self.path.name + ".torn"), "ab") as kept:
+            kept.write(torn + b"\n")
 
     @property
     def size_bytes(self) -> int:

@@ -13,6 +13,7 @@ from napari_medclipsam.annotation.actions import Action, Deed
 from napari_medclipsam.annotation.book import Book
 from napari_medclipsam.annotation.masks import VoxelChange
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.projects.codec import UNUSABLE, action_of, fields_of, slice_of
 from napari_medclipsam.projects.journal import Contents, Damage
 from napari_medclipsam.projects.records import Record
@@ -56,6 +57,8 @@ class Replay:
         The slice that was worked on or looked at last.
     text : str
         What was asked last.
+    window : str or tuple of float
+        The intensity window that the models saw then.
     current : ObjectKey or None
         The object that was worked on last.
     history : History
@@ -70,6 +73,7 @@ class Replay:
         self.book = book
         self.at: SliceAt | None = None
         self.text = ""
+        self.window: Window = "auto"
         self.current: ObjectKey | None = None
         self.history = History()
         self.classes: list[Record] = []
@@ -102,6 +106,8 @@ class Replay:
         self.at = slice_of(record.get("at"), self.book.masks.labels.shape) or self.at
         if "text" in parameters:
             self.text = parameters["text"]
+        if (window := parameters.get("window")) is not None:
+            self.window = window if isinstance(window, str) else (float(window[0]), float(window[1]))
         if "label" in parameters:
             self.current = ObjectKey(parameters["label"], parameters["number"])
 
@@ -114,7 +120,7 @@ class Replay:
             both = np.stack([masks.labels[box], masks.marks[box]])
             empty, full = np.zeros_like(both).tobytes(), both.tobytes()
             voxels = (VoxelChange(box, zlib.compress(empty, 1), zlib.compress(full, 1)),)
-        parameters: Record = {"text": self.text} if self.text else {}
+        parameters: Record = {"text": self.text, "window": self.window} if self.text else {}
         if self.current is not None:
             parameters |= {"label": self.current.label, "number": self.current.number}
         fields = fields_of(Action(Deed("import", "", self.at, parameters), 0, self.book.states, tuple(voxels)))

@@ -16,7 +16,7 @@ from napari_medclipsam.errors import GeometryError, ImageError, OutputError, Pro
 from napari_medclipsam.files import atomic_path, sha256_of, sync_folder
 from napari_medclipsam.images.dicom_series import find_series, list_series
 from napari_medclipsam.images.io import kind_of, read_image
-from napari_medclipsam.images.nifti import read_nifti_frames
+from napari_medclipsam.images.nifti import count_volumes
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
 
@@ -191,7 +191,7 @@ def _in_folder(folder: Path) -> list[Found]:
 
 def _in_file(path: Path) -> list[Found]:
     try:
-        if kind_of(path) == "nifti" and (count := len(read_nifti_frames(path))) > 1:
+        if kind_of(path) == "nifti" and (count := count_volumes(path)) > 1:
             return [Found(path, volume_index=i) for i in range(count)]
     except (ImageError, GeometryError):
         pass
