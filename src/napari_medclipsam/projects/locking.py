@@ -131,3 +131,21 @@ def read_owner(path: Path) -> Owner | None:
         return Owner(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def lock_or_reason(path: Path, reader: str) -> tuple[FileLock | None, str]:
+    """Return the lock of a project, or why there is none."""
+    try:
+        lock = FileLock.acquire(path, Owner.here(reader))
+    except OSError as error:
+        return None, (
+            f"The project is open for reading only: its folder can't be written or locked ({error.strerror or error})."
+        )
+    if isinstance(lock, FileLock):
+        return lock, ""
+    if lock is None:
+        return None, "The project is open for reading only: another program has it open."
+    return None, (
+        f"The project is open for reading only: {lock.reader} has it open on {lock.host} (process {lock.pid}) since "
+        f"{lock.since}. Close it there; if that computer has crashed, delete {path.name} in the project."
+    )

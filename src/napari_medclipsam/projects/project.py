@@ -18,7 +18,7 @@ from napari_medclipsam.images.io import read_image
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.documents import read_document, write_document
 from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, Journal
-from napari_medclipsam.projects.locking import FileLock, Owner
+from napari_medclipsam.projects.locking import FileLock, lock_or_reason
 from napari_medclipsam.projects.records import utc_now
 from napari_medclipsam.projects.studies import (
     Found,
@@ -130,7 +130,7 @@ class Project:
         # Before anything is written into a folder that may be no project.
         read_document(folder / "project.json", PROJECT_FORMAT)
         reader = reader or getpass.getuser()
-        lock, read_only = _locked(folder / "lock.json", reader)
+        lock, read_only = lock_or_reason(folder / "lock.json", reader)
         try:
             return cls(folder, reader, lock, read_only)
         except OutputError as error:
@@ -382,24 +382,6 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _locked(path: Path, reader: str) -> tuple[FileLock | None, str]:
-    """Return the lock of a project, or why there is none."""
-    try:
-        lock = FileLock.acquire(path, Owner.here(reader))
-    except OSError as error:
-        return None, (
-            f"The project is open for reading only: its folder can't be written or locked ({error.strerror or error})."
-        )
-    if isinstance(lock, FileLock):
-        return lock, ""
-    if lock is None:
-        return None, "The project is open for reading only: another program has it open."
-    return None, (
-        f"The project is open for reading only: {lock.reader} has it open on {lock.host} (process {lock.pid}) since "
-        f"{lock.since}. Close it there; if that computer has crashed, delete {path.name} in the project."
-    )
 
 
 def _stored_path(path: Path, folder: Path) -> str:
