@@ -29,6 +29,7 @@ ORDER = (
     "evaluation",
     "annotation",
     "exchange",
+    "projects",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")
@@ -72,6 +73,7 @@ def loaded_by(statement: str) -> set[str]:
         "import napari_medclipsam",
         "import napari_medclipsam.images, napari_medclipsam.models, napari_medclipsam.models.registry",
         "import napari_medclipsam.cli",
+        "import napari_medclipsam.projects.project, napari_medclipsam.projects.verify",
     ],
 )
 def test_light_imports(statement: str) -> None:

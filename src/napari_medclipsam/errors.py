@@ -29,3 +29,7 @@ class PromptError(MedclipsamError):
 
 class OutputError(MedclipsamError):
     """A result can't be written; nothing half-written is left behind."""
+
+
+class ProjectError(MedclipsamError):
+    """A project can't be opened or changed, or what is in it is damaged or from a newer version."""

@@ -44,10 +44,10 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
         temporary = None
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise OutputError(
-            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder with --output; "
+            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
             "nothing was changed."
         ) from error
     finally:
@@ -77,7 +77,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
             for name in names:
                 with open(Path(folder) / name, "rb+") as written:
                     os.fsync(written.fileno())
-            _sync_folder(Path(folder))
+            sync_folder(Path(folder))
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
@@ -85,7 +85,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
             target.rmdir()  # Windows does not rename over an empty folder.
         temporary.rename(target)
         temporary = None
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise OutputError(
             f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
@@ -96,7 +96,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable where the system allows opening folders (not on Windows)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -8,8 +8,11 @@ The pieces, in the order data flows:
     ``SliceAt`` (which slice: fixed indices, None on the two axes shown), ``ObjectKey`` (class label, object number),
     ``Box`` (a part of the image grid).
 ``session.Session``
-    All that is known about the image. Its verbs change it at once, on the thread that owns it, and return a ``Change``:
-    which boxes of ``session.labels`` and ``session.proposed`` and which slices a viewer has to refresh.
+    All that is known about the image. Its verbs (those of the reader are in ``labelling``) change it at once, on the
+    thread that owns it, and return a ``Change``: which boxes of ``session.labels`` and ``session.proposed`` and which
+    slices a viewer has to refresh.
+``actions``
+    ``Action``: what a verb did, and ``Recorder``: whoever is told of it (``session.book.recorder``), such as a project.
 ``requests``, ``stack_requests``
     Work for the models. ``session.plan_…`` makes a request; ``request.run(grounder, segmenter, progress, cancelled)``
     is pure and may take place in a thread; ``session.apply(outcome)`` takes the outcome in, or drops what is stale.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medclipsam.annotation.actions import Deed
 from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import NO_PROMPTS
@@ -31,16 +32,29 @@ def apply_text(session: Session, outcome: TextOutcome) -> Change:
     state = session.state(request.at)
     for answer in outcome.answers:
         state = _with_answer(session, state, answer)
+    name = f'find "{request.text}", {session.place_name(request.at)}'
+    parameters = {"text": request.text, "window": session.window, "answers": [_told(a) for a in outcome.answers]}
     return replace(
         session.book.commit(
-            f'find "{request.text}", {session.place_name(request.at)}',
+            Deed("text", name, request.at, parameters, outcome.model),
             {request.at: state},
-            actor="model",
             merge_key=("text", request.at, request.text),
+            message=" ".join(_sentence(answer) for answer in outcome.answers),
         ),
         classes=len(session.classes) != n_classes,
-        message=" ".join(_sentence(answer) for answer in outcome.answers),
     )
+
+
+def _told(answer: TextAnswer) -> dict[str, Any]:
+    """Return what the record of a text says about one of its phrases."""
+    seen = answer.saliency
+    return {
+        "text": seen.text,
+        "known": seen.known,
+        "presence": round(float(seen.presence), 4),
+        "verdict": answer.verdict,
+        "estimated_iou": round(float(answer.estimated_iou), 4),
+    }
 
 
 def _with_answer(session: Session, state: SliceState, answer: TextAnswer) -> SliceState:
@@ -87,8 +101,12 @@ def apply_mask(session: Session, outcome: MaskOutcome) -> Change:
     mask = PackedMask.of(outcome.logits_yx > 0)
     proposal = Proposal(mask, "prompts", outcome.estimated_iou, request.prompts)
     session.recent_logits.put((request.at, request.key), (proposal, outcome.logits_yx))
-    change = session.book.amend(request.at, session.state(request.at).changed(request.key, proposal=proposal))
-    return replace(change, message="Nothing was found at these prompts." if mask.is_empty else "")
+    label, number = request.key
+    parameters = {"label": label, "number": number, "estimated_iou": round(float(outcome.estimated_iou), 4)}
+    deed = Deed("mask", "mask", request.at, parameters, outcome.model)
+    state = session.state(request.at).changed(request.key, proposal=proposal)
+    told = "Nothing was found at these prompts." if mask.is_empty else ""
+    return session.book.amend(deed, request.at, state, message=told)
 
 
 def apply_stack(session: Session, outcome: StackOutcome) -> Change:
@@ -108,9 +126,12 @@ def apply_stack(session: Session, outcome: StackOutcome) -> Change:
     name = _stack_name(session, outcome, list(states))
     told = f" {n_stale} slices that were changed meanwhile were left alone." if n_stale else ""
     return replace(
-        session.book.commit(name, states, actor="model"),
+        session.book.commit(
+            Deed(request.kind, name, parameters=_stack_parameters(session, outcome), model=outcome.model),
+            states,
+            message=outcome.message + told,
+        ),
         classes=len(session.classes) != n_classes,
-        message=outcome.message + told,
     )
 
 
@@ -165,6 +186,14 @@ def _stack_proposal(
         nothing = PackedMask.of(np.zeros(session.image.shape_yx(at), bool))
         return Proposal(nothing, outcome.request.kind, 0.0)
     return None
+
+
+def _stack_parameters(session: Session, outcome: StackOutcome) -> dict[str, Any]:
+    request = outcome.request
+    parameters: dict[str, Any] = {"text": request.text, "window": session.window, "visited": sorted(outcome.visited)}
+    if isinstance(request, PropagationRequest):
+        parameters |= {"label": request.key.label, "number": request.key.number, "from": request.at.index}
+    return parameters
 
 
 def _stack_name(session: Session, outcome: StackOutcome, slices: list[SliceAt]) -> str:

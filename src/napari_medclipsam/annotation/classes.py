@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from napari_medclipsam.errors import PromptError
@@ -27,20 +27,34 @@ class StructureClass:
         "#RRGGBB".
     shown : bool
         False while it is hidden in the viewer.
+    prompts : tuple of str
+        Other texts that it is asked for with, beside its name.
     """
 
     label: int
     name: str
     color: str
     shown: bool = True
+    prompts: tuple[str, ...] = ()
 
 
 class ClassTable:
-    """The classes of a project, in the order of their labels. A label once used is not chosen for another class."""
+    """The classes of a project, in the order of their labels. A label once used is not chosen for another class.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    next_label : int
+        The first that was never used.
+    """
+
+    def __init__(self, next_label: int = 1) -> None:
         self._classes: dict[int, StructureClass] = {}
-        self._next_label = 1
+        self._next_label = next_label
+
+    @property
+    def next_label(self) -> int:
+        """The label that the next class gets."""
+        return self._next_label
 
     def __iter__(self) -> Iterator[StructureClass]:
         return iter(self._classes[label] for label in sorted(self._classes))
@@ -58,7 +72,9 @@ class ClassTable:
             known = ", ".join(str(c.label) for c in self) or "none yet"
             raise PromptError(f"There is no class with label {label}; there are: {known}.") from None
 
-    def add(self, name: str, label: int | None = None, color: str | None = None) -> StructureClass:
+    def add(
+        self, name: str, label: int | None = None, color: str | None = None, prompts: Iterable[str] = ()
+    ) -> StructureClass:
         """Add a class.
 
         Parameters
@@ -69,6 +85,8 @@ class ClassTable:
             Its value in the mask; by default one that was never used.
         color : str, optional
             "#RRGGBB"; by default the next of `COLORS`.
+        prompts : iterable of str
+            Other texts that it is asked for with.
 
         Raises
         ------
@@ -81,15 +99,19 @@ class ClassTable:
                 f"The label {number} can't be used: it must be from 1 to {MOST_LABELS} and free. "
                 "Continue in a new mask if this one has no labels left."
             )
-        added = StructureClass(number, _checked_name(name), color or COLORS[(number - 1) % len(COLORS)])
+        texts = tuple(_checked_name(text) for text in prompts)
+        chosen = color or COLORS[(number - 1) % len(COLORS)]
+        added = StructureClass(number, _checked_name(name), chosen, prompts=texts)
         self._classes[number] = added
         self._next_label = max(self._next_label, number + 1)
         return added
 
     def named(self, name: str) -> StructureClass | None:
-        """Return the class of a name, whatever its case and spaces; None where there is none."""
+        """Return the class of a name, or else of a prompt, whatever its case and spaces; None where there is none."""
         wanted = _folded(name)
-        return next((c for c in self if _folded(c.name) == wanted), None)
+        by_name = (c for c in self if _folded(c.name) == wanted)
+        by_prompt = (c for c in self if wanted in map(_folded, c.prompts))
+        return next(by_name, None) or next(by_prompt, None)
 
     def named_or_added(self, name: str) -> StructureClass:
         """Return the class of a name, added if there is none yet."""

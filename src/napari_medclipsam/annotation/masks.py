@@ -166,9 +166,9 @@ class LabelMasks:
         marks[painted] = number_of[after[painted]] | _HAND
         return self._replace(box, after, marks)
 
-    def restore(self, change: VoxelChange, *, undo: bool) -> Box:
-        """Take a change back, or do it again; returns its box."""
-        packed = zlib.decompress(change.before if undo else change.after)
+    def restore(self, change: VoxelChange) -> Box:
+        """Make the voxels of a change what they are after it; returns its box."""
+        packed = zlib.decompress(change.after)
         shape = (2, *(s.stop - s.start for s in change.box))
         labels, marks = np.frombuffer(packed, np.uint8).reshape(shape)
         self._put(change.box, labels, marks)

@@ -105,3 +105,9 @@ def bounding_part(mask_yx: np.ndarray) -> tuple[slice, slice] | None:
     if not len(rows):
         return None
     return (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+
+
+def slice_of_box(box: Box) -> SliceAt | None:
+    """Return the one slice that a box lies in; None where it reaches over several, or could lie in either of two."""
+    position = tuple(part.start if part.stop - part.start == 1 else None for part in box)
+    return SliceAt(position) if position.count(None) == 2 else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,12 @@ Verdict = Literal["found", "unsure", "not in this image", "not known"]
 # A presence this close to the model's own threshold is not a verdict.
 _UNSURE = 0.15
 _MOST_LOGIT = 16.0
+
+
+def models_name(grounder: TextGrounder, segmenter: PromptableSegmenter) -> str:
+    """Return what records call the models that answered: "lite", "biomedclip+sam-vit-b"; with a version where known."""
+    models: list[Any] = [grounder] if grounder is segmenter else [grounder, segmenter]
+    return "+".join(f"{m.name} {getattr(m, 'version', '')}".strip() for m in models)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +81,13 @@ class TextOutcome:
         What was asked.
     answers : tuple of TextAnswer
         One per phrase.
+    model : str
+        Who answered.
     """
 
     request: TextRequest
     answers: tuple[TextAnswer, ...]
+    model: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +111,7 @@ class TextRequest:
     ) -> TextOutcome:
         """Ask the models; see `pipeline.segment_slice` for what it raises."""
         result = segment_slice(self.image, self.text, grounder, segmenter, self.options)
-        return TextOutcome(self, stored_answers(result, self.turn))
+        return TextOutcome(self, stored_answers(result, self.turn), models_name(grounder, segmenter))
 
 
 def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
@@ -145,11 +154,14 @@ class MaskOutcome:
         float16; the mask is where they are positive.
     estimated_iou : float
         The segmenter's estimate.
+    model : str
+        Who answered.
     """
 
     request: MaskRequest
     logits_yx: np.ndarray
     estimated_iou: float
+    model: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +196,8 @@ class MaskRequest:
         sets = prompt_sets(self.prompts.turned(self.turn, shape_yx), self.image.shape_yx, prior)
         found = joined_masks(segmenter, segmenter.embed(self.image), sets)
         logits = np.clip(self.turn.to_stored(found.logits_yx), -_MOST_LOGIT, _MOST_LOGIT)
-        return MaskOutcome(self, np.ascontiguousarray(logits, np.float16), found.estimated_iou)
+        logits = np.ascontiguousarray(logits, np.float16)
+        return MaskOutcome(self, logits, found.estimated_iou, models_name(grounder, segmenter))
 
 
 @dataclass(frozen=True, eq=False)

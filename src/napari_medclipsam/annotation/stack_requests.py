@@ -16,7 +16,7 @@ from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import prompts_of_mask
-from napari_medclipsam.annotation.requests import Cancelled, Progress, stored_answers
+from napari_medclipsam.annotation.requests import Cancelled, Progress, models_name, stored_answers
 from napari_medclipsam.annotation.states import PackedMask, Proposal
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
@@ -40,12 +40,15 @@ class StackOutcome:
         The slices that were decided, also those where nothing was found.
     message : str
         One sentence about how it ended.
+    model : str
+        Who answered.
     """
 
     request: PropagationRequest | VolumeRequest
     proposals: Mapping[int, Mapping[str, Proposal]]
     visited: frozenset[int]
     message: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,13 @@ class PropagationRequest:
                 break
             found |= blended(ways[0], ways[1], span) if len(ways) == 2 else dict(*ways)
             visited |= set(range(span[0], span[1] + 1))
-        return StackOutcome(self, self._proposals(found), frozenset(visited), self._message(found, visit.stopped))
+        return StackOutcome(
+            self,
+            self._proposals(found),
+            frozenset(visited),
+            self._message(found, visit.stopped),
+            models_name(grounder, segmenter),
+        )
 
     def _start(self, index: int) -> tuple[Slice, np.ndarray]:
         """Return an anchor as the models see it: pixels and mask."""
@@ -175,7 +184,8 @@ class VolumeRequest:
                 for a in stored_answers(result, turn)
                 if a.mask_yx.any()
             }
-        return StackOutcome(self, proposals, frozenset(visited), self._message(proposals, visit.stopped, known))
+        message = self._message(proposals, visit.stopped, known)
+        return StackOutcome(self, proposals, frozenset(visited), message, models_name(grounder, segmenter))
 
     def _message(self, proposals: Mapping[int, Mapping[str, Proposal]], stopped: bool, known: bool) -> str:
         n_found, n_seen = sum(bool(p) for p in proposals.values()), len(proposals)

@@ -27,12 +27,15 @@ class UndoEntry:
         Slice → (state before, state after).
     merge_key : hashable
         Actions in a row with the same key, such as the steps of one drag, are one entry; None for an entry of its own.
+    step : int
+        Its number, by which a record of the session finds it.
     """
 
     name: str
     voxels: tuple[VoxelChange, ...] = ()
     states: dict[SliceAt, tuple[SliceState, SliceState]] = field(default_factory=dict)
     merge_key: Hashable = None
+    step: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -73,8 +76,18 @@ class UndoStack:
     def __len__(self) -> int:
         return len(self._done)
 
-    def push(self, entry: UndoEntry) -> None:
-        """Add an action; what was undone can't be redone after it."""
+    @property
+    def undo_step(self) -> int:
+        """Number of the entry that `undo` would return; 0 if there is none."""
+        return self._done[-1].step if self._done else 0
+
+    @property
+    def redo_step(self) -> int:
+        """Number of the entry that `redo` would return; 0 if there is none."""
+        return self._undone[-1].step if self._undone else 0
+
+    def push(self, entry: UndoEntry) -> int:
+        """Add an action and return the step it is now part of; what was undone can't be redone after it."""
         mergeable = bool(self._done) and not self._undone and entry.merge_key is not None
         self.nbytes -= sum(undone.nbytes for undone in self._undone)
         self._undone.clear()
@@ -85,6 +98,13 @@ class UndoStack:
             self.nbytes += entry.nbytes
         while (self.nbytes > self.max_bytes or len(self._done) > MOST_LEVELS) and len(self._done) > 1:
             self.nbytes -= self._done.pop(0).nbytes
+        return self._done[-1].step
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._done.clear()
+        self._undone.clear()
+        self.nbytes = 0
 
     def _merge(self, older: UndoEntry, newer: UndoEntry) -> None:
         """Make one entry of two in a row."""
@@ -94,14 +114,18 @@ class UndoStack:
             older.states[at] = (older.states[at][0] if at in older.states else before, after)
         self.nbytes += older.nbytes
 
-    def amend(self, at: SliceAt, state: SliceState) -> None:
-        """Note what became of a slice after the newest action on it: the model's answer came later."""
+    def amend(self, at: SliceAt, state: SliceState) -> int:
+        """Note what became of a slice after the newest action on it: the model's answer came later.
+
+        Returns the step of that action; 0 if it is forgotten.
+        """
         for entry in reversed(self._done):
             if at in entry.states:
                 before, after = entry.states[at]
                 entry.states[at] = (before, state)
                 self.nbytes += state.nbytes - after.nbytes
-                return
+                return entry.step
+        return 0
 
     def undo(self) -> UndoEntry | None:
         """Return the newest entry, which the caller takes back, and keep it for `redo`; None if there is none."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medclipsam.errors import ImageError, OutputError
+from napari_medclipsam.images.io import mask_suffix
 from napari_medclipsam.images.volume import Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -135,13 +136,6 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
-def natural_suffix(volume: Volume) -> str:
-    """Return the file type that can hold a mask of an image with all that is known of its geometry."""
-    if volume.affine is not None:
-        return ".nii.gz"
-    return ".png" if volume.n_slices() == 1 else ".tif"
-
-
 def require_suitable(path: Path, volume: Volume) -> None:
     """Refuse a file type that can't hold a result of this image, before minutes of work.
 
@@ -152,12 +146,10 @@ def require_suitable(path: Path, volume: Volume) -> None:
     """
     suffix = suffix_of(path)
     if suffix in VOLUMES and volume.affine is None:
-        raise OutputError(
-            f"{path} would need a geometry, which this image does not have; use {natural_suffix(volume)}."
-        )
+        raise OutputError(f"{path} would need a geometry, which this image does not have; use {mask_suffix(volume)}.")
     if suffix == ".png" and volume.n_slices() != 1:
         raise OutputError(
-            f"{path} can hold one slice and this image has {volume.n_slices()}; use {natural_suffix(volume)}."
+            f"{path} can hold one slice and this image has {volume.n_slices()}; use {mask_suffix(volume)}."
         )
 
 

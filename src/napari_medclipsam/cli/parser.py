@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_masks, _add_demo, _add_train):
+    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_masks, _add_demo, _add_train, _add_project):
         add(verbs, common)
     return parser
 
@@ -200,6 +200,34 @@ def _add_train(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     lite.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of data sets")
     lite.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the weights and the log go")
     lite.add_argument("--seed", type=int, default=0)
+
+
+def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("project", parents=[common], help="make a project of many studies, add to it, check it")
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, summary: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, parents=[common], help=summary)
+        added.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
+        added.add_argument("--reader", metavar="NAME", help="who works with it (default: the user of this computer)")
+        return added
+
+    init = action("init", "make a project in an empty folder")
+    init.add_argument("--class", action="append", default=[], dest="classes", metavar="NAME", help="repeat for more")
+    add = action("add", "add images: files, DICOM folders, or folders of them")
+    add.add_argument("images", nargs="+", type=Path, metavar="PATH")
+    add.add_argument(
+        "--copy", action="store_true", help="copy them into the project (default: they stay where they are)"
+    )
+    relocate = action("relocate", "say where the image of a case is now, or accept that it has changed")
+    relocate.add_argument("case", metavar="CASE", help="such as c0001")
+    relocate.add_argument("path", type=Path, metavar="PATH")
+    relocate.add_argument("--accept-changed", action="store_true", help="take it although its content is another")
+    for name, summary in (
+        ("status", "how far each case is"),
+        ("verify", "check every checksum, geometry and reference"),
+    ):
+        action(name, summary).add_argument("--json", action="store_true", help="print JSON")
 
 
 def _window(text: str) -> str | tuple[float, float]:

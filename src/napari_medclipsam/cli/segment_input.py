@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_medclipsam.cli.outputs import Job, natural_suffix, require_suitable
+from napari_medclipsam.cli.outputs import Job, require_suitable
 from napari_medclipsam.cli.preview import render_preview, write_png
 from napari_medclipsam.cli.report import Report, StructureReport
 from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
 from napari_medclipsam.images.intensity import Window
-from napari_medclipsam.images.io import read_image, write_mask
+from napari_medclipsam.images.io import mask_suffix, read_image, write_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_volume
@@ -51,8 +51,8 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
     start = time.perf_counter()
     volume = read_image(job.input_path, volume_index=request.volume_index, series_uid=request.series_uid)
     view = reading_view(volume, request.plane)
-    mask_path = job.mask_target(natural_suffix(volume))
-    saliency_path = job.saliency_target(natural_suffix(volume))
+    mask_path = job.mask_target(mask_suffix(volume))
+    saliency_path = job.saliency_target(mask_suffix(volume))
     for path in (mask_path, saliency_path):
         if path is not None:
             require_suitable(path, volume)

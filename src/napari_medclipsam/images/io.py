@@ -162,3 +162,10 @@ def write_mask(mask_zyx: np.ndarray, source: Volume, path: str | os.PathLike[str
         picture.write_mask_tiff(mask_zyx, source, path)
     else:
         raise ImageError(f"Can't tell the format of the mask from the name {path}. Use .nii.gz, .png or .tif.")
+
+
+def mask_suffix(image: Volume) -> str:
+    """Return the file type that can hold a mask of an image with all that is known of its geometry."""
+    if image.affine is not None:
+        return ".nii.gz"
+    return ".png" if image.n_slices() == 1 else ".tif"

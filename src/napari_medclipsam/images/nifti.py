@@ -66,6 +66,13 @@ def read_nifti_frames(path: str | os.PathLike[str]) -> tuple[Volume, ...]:
         return tuple(_volume(path, image, frame, shape_ijk) for frame in frames)
 
 
+def count_volumes(path: str | os.PathLike[str]) -> int:
+    """Return how many volumes a NIfTI file holds, from its header; raises as `read_nifti`."""
+    path = Path(path)
+    with reading(path, "NIfTI image"):
+        return _count(_opened(path)[1])
+
+
 def _raw_header(path: Path) -> Any:
     """Read the header as it is: nibabel's own loading replaces zero voxel sizes by 1, and we never guess."""
     from nibabel import nifti1, nifti2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -135,6 +136,14 @@ class ModelEntry:
     def size_bytes(self) -> int:
         """Sum of the known sizes of its files."""
         return sum(file.size_bytes or 0 for file in self.files)
+
+    @property
+    def version(self) -> str:
+        """Eight digits that change with any of its files, for records of who answered; "" where a hash is not known."""
+        hashes = [file.sha256 for file in self.files]
+        if not hashes or None in hashes:
+            return ""
+        return hashlib.sha256("".join(map(str, hashes)).encode()).hexdigest()[:8]
 
 
 def entry_from_json(text: str, origin: str) -> ModelEntry:

@@ -83,7 +83,8 @@ def load(name: str, device: str | None = None) -> Any:
     Returns
     -------
     object
-        Implements one or more of the contracts in `models.contracts`; the entry's `roles` say which.
+        Implements one or more of the contracts in `models.contracts`; the entry's `roles` say which. Its ``version`` is
+        that of the entry.
 
     Raises
     ------
@@ -97,7 +98,10 @@ def load(name: str, device: str | None = None) -> Any:
 
         return load_spec(name, device)
     entry = find_entry(name)
-    return _loader(entry)(entry, device)
+    model = _loader(entry)(entry, device)
+    # Records say which weights answered, not only which name they had then.
+    model.version = entry.version
+    return model
 
 
 def _loader(entry: ModelEntry) -> Any:

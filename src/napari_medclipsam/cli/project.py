@@ -1,0 +1,123 @@
+"""``medclipsam project init | add | relocate | status | verify``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from napari_medclipsam.cli import DONE, REFUSED
+from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.studies import Found, Study, images_in
+from napari_medclipsam.projects.summary import Summary
+from napari_medclipsam.projects.verify import verify
+
+
+def run(args: Namespace) -> int:
+    """Run one of the actions."""
+    actions: dict[str, Callable[[Namespace], int]] = {
+        "init": _init,
+        "add": _add,
+        "relocate": _relocate,
+        "status": _status,
+        "verify": _verify,
+    }
+    return actions[args.action](args)
+
+
+def _init(args: Namespace) -> int:
+    with Project.create(args.project, args.classes, args.reader) as project:
+        names = ", ".join(c.name for c in project.classes) or "none yet"
+        print(f"The project is in {project.folder}. Classes: {names}.")
+        print(f"Add images: medclipsam project add {args.project} PATH …")
+    return DONE
+
+
+def _add(args: Namespace) -> int:
+    n_added = n_failed = 0
+    images = [image for path in args.images for image in images_in(path)]
+    with Project.open(args.project, args.reader) as project:
+        project.require_writable()
+        before = set(project.studies)
+        with progress_bar(len(images), "images") as bar:
+            for found, result in project.add(images, copy=args.copy):
+                bar.update()
+                if not isinstance(result, Study):
+                    n_failed += 1
+                    bar.write(f"medclipsam: {_named(found)}: {result}", file=sys.stderr)
+                elif result.case in before:
+                    bar.write(f"{result.case}  is there already: {_named(found)}", file=sys.stdout)
+                else:
+                    n_added += 1
+                    bar.write(f"{result.case}  {_named(found)}", file=sys.stdout)
+        print(f"{n_added} added, {n_failed} refused; the project has {len(project.studies)} studies.")
+    return REFUSED if n_failed else DONE
+
+
+def _named(found: Found) -> str:
+    part = "" if found.volume_index is None else f", volume {found.volume_index}"
+    return f"{found.path}{part}"
+
+
+def _relocate(args: Namespace) -> int:
+    with Project.open(args.project, args.reader) as project:
+        study = project.relocate(args.case, args.path, accept_changed=args.accept_changed)
+        print(f"The image of {study.case} is {study.path}.")
+    return DONE
+
+
+def _status(args: Namespace) -> int:
+    with Project.open(args.project, args.reader) as project:
+        summaries = project.summaries()
+        rows = [_row(study, summaries[study.case]) for study in project.studies.values()]
+        if args.json:
+            print(json.dumps({"read_only": project.read_only, "cases": rows}, ensure_ascii=False, indent=2))
+            return DONE
+        n_accepted, n_slices = sum(r["accepted"] for r in rows), sum(r["slices"] for r in rows)
+        print(f"{len(rows)} studies, {n_accepted} of {n_slices} slices accepted; classes: {_classes(project)}.")
+        if project.read_only:
+            print(project.read_only)
+        for r in rows:
+            told = f", {r['damages']} damaged places, see project verify" if r["damages"] else ""
+            waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
+            last = f"; last {r['last']} by {', '.join(r['readers'])}" if r["last"] else ""
+            print(f"{r['case']}  {r['accepted']} of {r['slices']} slices{waiting}{last}{told}")
+    return DONE
+
+
+def _row(study: Study, summary: Summary) -> dict[str, Any]:
+    counts, shape = summary.counts, study.grid.shape
+    axis = None if summary.at is None else summary.at.axis
+    return {
+        "case": study.case,
+        "slices": 1 if len(shape) == 2 else shape[axis or 0],
+        "accepted": counts["accepted"],
+        "waiting": counts["proposed"] + counts["prompted"],
+        "voxels": {str(label): n for label, n in summary.voxels.items()},
+        "readers": sorted(reader for reader in summary.history.counts if reader),
+        "last": summary.history.last,
+        "damages": summary.n_damages,
+    }
+
+
+def _classes(project: Project) -> str:
+    return ", ".join(f"{c.label} {c.name}" for c in project.classes) or "none yet"
+
+
+def _verify(args: Namespace) -> int:
+    problems = []
+    with Project.open(args.project, args.reader) as project:
+        with progress_bar(len(project.studies) + 1, "cases") as bar:
+            for _, found in verify(project):
+                problems += found
+                bar.update()
+        if args.json:
+            print(json.dumps([problem.__dict__ for problem in problems], ensure_ascii=False, indent=2))
+        else:
+            for problem in problems:
+                print(f"{problem.case or 'project'}: {problem.message}")
+            print(f"{len(project.studies)} studies checked, {len(problems)} problems found.")
+    return REFUSED if problems else DONE

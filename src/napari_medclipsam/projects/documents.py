@@ -1,0 +1,75 @@
+"""The JSON documents of a project: written whole or not at all, with format and version, and migrated when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_medclipsam.errors import OutputError, ProjectError
+from napari_medclipsam.files import atomic_path
+
+Document = dict[str, Any]
+
+VERSION = 1
+
+#: (format, version) → what makes a document of that version one of the next. Empty as long as there is one version.
+MIGRATIONS: dict[tuple[str, int], Callable[[Document], Document]] = {}
+
+
+def read_document(path: Path, name: str) -> Document:
+    """Read a document, in the newest version.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    name : str
+        Its format.
+
+    Raises
+    ------
+    ProjectError
+        If it is missing, is no such document, or is from a newer version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found, version = document.pop("format"), int(document.pop("version"))
+    except FileNotFoundError as error:
+        raise ProjectError(
+            f"There is no {path}. Choose the folder of a project, or make one with: project init."
+        ) from error
+    except OSError as error:
+        raise ProjectError(
+            f"Can't read {path}: {error.strerror or error}. Check the disk and its permissions."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProjectError(f"{path} is damaged: it is no JSON document of ours. Restore it from a backup.") from error
+    if found != name:
+        raise ProjectError(f"{path} is a {found!r}; expected a {name!r}. Choose another folder.")
+    if version > VERSION:
+        raise ProjectError(
+            f"{path} is of version {version}, and this program knows versions up to {VERSION}; "
+            "update the program to open it. Nothing was changed."
+        )
+    for old in range(version, VERSION):
+        document = MIGRATIONS[(name, old)](document)
+    return document
+
+
+def write_document(path: Path, name: str, fields: Mapping[str, Any], *, indent: int | None = 1) -> None:
+    """Write a document whole or not at all, and wait until it is on the disk.
+
+    Raises
+    ------
+    OutputError
+        If it can't be written; it is then as it was.
+    """
+    text = json.dumps({"format": name, "version": VERSION, **fields}, ensure_ascii=False, indent=indent)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+    except OutputError as error:
+        reason = getattr(error.__cause__, "strerror", None) or "the disk refuses"
+        raise OutputError(f"Can't write {path}: {reason}. Free some space or check the disk.") from error

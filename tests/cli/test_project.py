@@ -1,0 +1,58 @@
+"""``medclipsam project``."""
+
+from __future__ import annotations
+
+import json
+
+from napari_medclipsam.projects.project import Project
+from synthetic import picture, save
+
+
+def test_from_nothing_to_a_checked_project(run, nifti, tmp_path):
+    source, _ = nifti
+    save(tmp_path / "in" / "film.png", picture("disk")[0])
+    code, out, _ = run("project", "init", tmp_path / "p", "--class", "disk", "--class", "square")
+    assert code == 0 and "disk, square" in out
+    code, out, _ = run("project", "add", tmp_path / "p", tmp_path / "in")
+    assert code == 0 and "2 added, 0 refused" in out
+    code, out, _ = run("project", "add", tmp_path / "p", source, "--copy")
+    assert code == 0 and "is there already" in out
+    code, out, _ = run("project", "status", tmp_path / "p")
+    assert code == 0 and "2 studies, 0 of 7 slices accepted; classes: 1 disk, 2 square." in out
+    code, out, _ = run("project", "status", tmp_path / "p", "--json")
+    assert [row["case"] for row in json.loads(out)["cases"]] == ["c0001", "c0002"]
+    code, out, _ = run("project", "verify", tmp_path / "p")
+    assert code == 0 and "2 studies checked, 0 problems" in out
+
+
+def test_one_bad_image_does_not_stop_the_rest(run, nifti, tmp_path):
+    (tmp_path / "in" / "broken.nii.gz").write_bytes(b"nothing")
+    run("project", "init", tmp_path / "p")
+    code, out, err = run("project", "add", tmp_path / "p", tmp_path / "in")
+    assert code == 2 and "1 added, 1 refused" in out and "broken.nii.gz" in err
+
+
+def test_a_moved_image_is_found_and_located(run, nifti, tmp_path):
+    source, _ = nifti
+    run("project", "init", tmp_path / "p")
+    run("project", "add", tmp_path / "p", source)
+    moved = source.rename(tmp_path / "moved.nii.gz")
+    code, out, _ = run("project", "verify", tmp_path / "p", "--json")
+    (problem,) = json.loads(out)
+    assert code == 2 and problem["case"] == "c0001" and "can't be found" in problem["message"]
+    code, _, _ = run("project", "relocate", tmp_path / "p", "c0001", moved)
+    assert code == 0 and run("project", "verify", tmp_path / "p")[0] == 0
+    code, _, err = run("project", "relocate", tmp_path / "p", "c0002", moved)
+    assert code == 2 and "no case c0002" in err
+
+
+def test_a_project_that_is_open_elsewhere_is_only_looked_at(run, nifti, tmp_path):
+    source, _ = nifti
+    run("project", "init", tmp_path / "p")
+    with Project.open(tmp_path / "p", "ana"):
+        code, _, err = run("project", "add", tmp_path / "p", source)
+        assert code == 2 and "ana has it open" in err
+        code, out, _ = run("project", "status", tmp_path / "p")
+        assert code == 0 and "ana has it open" in out
+    code, _, err = run("project", "status", tmp_path)
+    assert code == 2 and "project init" in err
