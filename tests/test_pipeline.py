@@ -89,6 +89,31 @@ def test_overlap_goes_to_the_higher_score_and_ties_to_the_first_named():
     assert settle_overlaps([structure(1, a, 0.5), structure(2, b, 0.5)])[0].tolist() == [1, 1, 1, 1, 2, 2]
 
 
+def test_almost_equal_scores_give_a_straight_border_and_keep_what_lies_inside():
+    shape, noise = (120, 120), np.random.default_rng(0).normal(0, 0.002, (120, 120))
+    columns = np.arange(120)[None]
+
+    def structure(label, mask, score):
+        saliency = SaliencyMap(np.zeros(shape, np.float32), "", 1.0, True)
+        return StructureResult(label, saliency, mask, np.where(mask, score, 0).astype(np.float32))
+
+    left, right, inside = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
+    left[:, :80], right[:, 40:], inside[50:54, 10:14] = True, True, True
+    falling = 0.9 - 0.0005 * columns
+    label = settle_overlaps(
+        [
+            structure(1, left, falling + noise),
+            structure(2, right, 1.74 - falling),
+            structure(3, inside, np.full(shape, 0.95)),
+        ]
+    )
+    # Where the two scores cross is at column 60; the noise alone would scatter the border over about 20 columns.
+    borders = (label == 2).argmax(axis=1)
+    assert np.all(np.abs(borders - 60) <= 8) and np.all(np.abs(np.diff(borders)) <= 4)
+    assert all(len(np.flatnonzero(np.diff(row))) == 1 for row in label[:40])
+    assert np.array_equal(label == 3, inside)
+
+
 def test_a_model_that_answers_in_another_size_is_refused():
     class Wrong(Both):
         def masks(self, embedding, prompts):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from napari_medclipsam.errors import ModelError
 from napari_medclipsam.images.intensity import Window
@@ -27,6 +28,9 @@ from napari_medclipsam.saliency.coarse import CoarseMethod, coarse_mask, coarse_
 
 if TYPE_CHECKING:
     from napari_medclipsam.images.volume import Volume
+
+# Scores are averaged over this share of the image's longer side: the width of a cell of the saliency or two.
+_EVEN_SHARE = 100
 
 
 @dataclass(frozen=True)
@@ -171,16 +175,27 @@ def settle_overlaps(structures: Sequence[StructureResult]) -> np.ndarray:
 
     The score is saliency times the segmenter's probability. Both outlines claim the pixel, so the segmenter has little
     to say about whose it is; which name fits there is what the saliency measures, and the probability breaks its ties
-    at edges. Estimated IoU is one number per mask: it would give every disputed pixel to the same structure. Equal
-    scores go to the structure named first.
+    at edges. Estimated IoU is one number per mask: it would give every disputed pixel to the same structure. Where two
+    structures score almost alike, single pixels would go to and fro: each score is first averaged over its own mask
+    around the pixel. Equal scores go to the structure named first.
     """
     label = np.zeros(structures[0].mask_yx.shape, np.uint8)
     best = np.full(label.shape, -1.0, np.float32)
+    is_disputed = np.sum([structure.mask_yx for structure in structures], axis=0).max(initial=0) > 1
     for structure in structures:
-        wins = structure.mask_yx & (structure.score_yx > best)
+        score = _evened(structure) if is_disputed else structure.score_yx
+        wins = structure.mask_yx & (score > best)
         label[wins] = structure.label
-        best[wins] = structure.score_yx[wins]
+        best[wins] = score[wins]
     return label
+
+
+def _evened(structure: StructureResult) -> np.ndarray:
+    """The score of each pixel of a mask, averaged over the pixels of the mask around it."""
+    sigma = max(structure.mask_yx.shape) / _EVEN_SHARE
+    weight = ndimage.gaussian_filter(structure.mask_yx.astype(np.float32), sigma)
+    total = ndimage.gaussian_filter(structure.score_yx, sigma)
+    return np.asarray(np.divide(total, weight, out=np.zeros_like(total), where=structure.mask_yx & (weight > 0)))
 
 
 def segment_volume(

@@ -223,6 +223,9 @@ class MedClipSamDock(QWidget):
         return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
 
     def _load_models(self) -> None:
+        if self._is_docked:
+            # The dock has taken some of the canvas: the whole image is to be seen beside it.
+            self.viewer.reset_view()
         if self.workspace.model is None:
             self.workspace.use_model(ModelChoice())
 

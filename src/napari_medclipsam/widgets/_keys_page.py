@@ -14,12 +14,14 @@ class KeysPage(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        lines = [(shown_key(action.key), action.tip) for action in ACTIONS] + list(MOUSE)
-        rows = "".join(
-            f"<tr><td style='padding: 2px 10px 2px 0'><b>{escape(key)}</b></td><td>{escape(text)}</td></tr>"
-            for key, text in lines
+        keys = "".join(
+            f"<tr><td style='padding: 2px 10px 2px 0'><b>{escape(shown_key(action.key))}</b></td>"
+            f"<td>{escape(action.tip)}</td></tr>"
+            for action in ACTIONS
         )
-        label = QLabel(f"<table>{rows}</table>")
+        # What the mouse does is too long for a column.
+        mouse = "".join(f"<p><b>{escape(gesture)}:</b> {escape(text)}</p>" for gesture, text in MOUSE)
+        label = QLabel(f"<table>{keys}</table>{mouse}")
         label.setWordWrap(True)
         label.setToolTip("These keys work whatever layer is selected.")
         layout = QVBoxLayout(self)
