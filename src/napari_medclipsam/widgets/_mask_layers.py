@@ -147,6 +147,7 @@ class SaliencyLayers:
             adapters.plane_data(empty.astype(np.uint8), at), name="coarse mask", opacity=0.9, **place
         )
         self.coarse.editable = False
+        self._colors: list[str] = []
         self.show_outlines(viewer.dims.ndisplay == 2)
 
     @property
@@ -168,12 +169,16 @@ class SaliencyLayers:
         place = adapters.plane_place(self._image, at)
         for layer, plane in ((self.map, values), (self.coarse, session.coarse(at, level))):
             layer.data = adapters.plane_data(plane, at)
-            layer.affine = place["affine"]
-        colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
-        for number, answer in enumerate(answers, start=1):
-            structure = session.classes.named(answer.saliency.text)
-            colors[number] = transform_color("white" if structure is None else structure.color)[0]
-        self.coarse.colormap = DirectLabelColormap(color_dict=colors)
+            # Moving a layer costs the window a frame: only when the slice is another one.
+            if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
+                layer.affine = place["affine"]
+        found = [session.classes.named(answer.saliency.text) for answer in answers]
+        colors = ["white" if structure is None else structure.color for structure in found]
+        if colors != self._colors:
+            self._colors = colors
+            drawn: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
+            drawn |= {number: transform_color(color)[0] for number, color in enumerate(colors, start=1)}
+            self.coarse.colormap = DirectLabelColormap(color_dict=drawn)
 
     def set_level(self, session: Session, at: SliceAt, level: float) -> None:
         """Draw the coarse mask of a slice at another threshold."""

@@ -140,6 +140,8 @@ class PromptLayers:
 
     def _write_points(self, at: SliceAt | None, prompts: Mapping[ObjectKey, Prompts]) -> None:
         points = [(key, p) for key, given in prompts.items() for p in given.points] if at is not None else []
+        if not points and not len(self.points.data):
+            return
         self.points.selected_data = set()
         data = (
             np.empty((0, self.points.ndim)) if at is None else adapters.points_to_data([p[:2] for _, p in points], at)
