@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # A dock that is closed and opened again goes on where it was: the work lives as long as its image.
 _SESSIONS: WeakKeyDictionary[Image, Session] = WeakKeyDictionary()
-_SETTLED_MS = 250
+_SETTLED_MS = 120
 
 
 class Workspace(QObject):
