@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
+from napari_medclipsam.annotation.image import AnnotatedImage
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.annotation.requests import EmbedRequest
 from napari_medclipsam.annotation.worker import (
     Done,
     Event,
@@ -23,6 +28,7 @@ from napari_medclipsam.annotation.worker import (
     Started,
 )
 from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.images.volume import Volume
 from synthetic import Both
 
 SOON_S = 20.0
@@ -142,6 +148,67 @@ def test_slices_are_encoded_ahead_quietly_and_last(desk):
     assert all(job.begun.wait(SOON_S) for job in ahead)
     desk.worker.submit(let_go("after"))
     assert desk.order(desk.until(Done, "after")) == ["blocker", "after"]
+
+
+class Encoding:
+    """A slice that is encoded ahead: goes on until it gives way, or is let go."""
+
+    kind = "embed"
+
+    def __init__(self) -> None:
+        self.begun, self.gave_way, self.gate, self.runs = threading.Event(), threading.Event(), threading.Event(), 0
+
+    def run(self, grounder, segmenter, progress, cancelled) -> bool:
+        self.runs += 1
+        self.begun.set()
+        while not self.gate.wait(0.002):
+            if cancelled():
+                self.gave_way.set()
+                return False
+        return True
+
+
+def test_encoding_ahead_gives_way_and_is_taken_up_again(desk):
+    first, second = Encoding(), Encoding()
+    second.gate.set()
+    desk.worker.prefetch([first, second])
+    assert first.begun.wait(SOON_S)
+    desk.worker.submit(let_go("click"))
+    desk.until(Done, "click")
+    assert first.gave_way.is_set() and first.runs == 1 and not second.begun.is_set()
+    first.gate.set()
+    assert second.begun.wait(SOON_S)
+    assert first.runs == 2
+
+
+def test_a_slice_that_was_scrolled_past_is_not_encoded_to_its_end(desk):
+    image = AnnotatedImage.from_volume(Volume(np.arange(4 * 8 * 8, dtype=np.float32).reshape(4, 8, 8)))
+    made = [EmbedRequest(image, "auto", SliceAt.across(0, index)) for index in range(3)]
+    stops = []
+
+    class Slow(Both):
+        def embed_ahead(self, image, cancelled):
+            end = time.monotonic() + SOON_S
+            while time.monotonic() < end and not cancelled():
+                time.sleep(0.002)
+            stops.append(cancelled())
+            return not stops[-1]
+
+    model = Slow()
+    slow = Desk(lambda name, device: (model, model))
+    slow.worker.use(ModelChoice())
+    slow.until(Ready)
+    slow.worker.prefetch(made[:1])
+    time.sleep(0.05)
+    slow.worker.prefetch(made[:2])
+    time.sleep(0.05)
+    assert not stops
+    slow.worker.prefetch(made[1:])
+    end = time.monotonic() + SOON_S
+    while not stops and time.monotonic() < end:
+        time.sleep(0.005)
+    assert stops == [True]
+    slow.worker.close()
 
 
 def test_errors_come_back_as_sentences(desk):

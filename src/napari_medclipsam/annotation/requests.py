@@ -18,7 +18,7 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import PromptableSegmenter, SaliencyMap, TextGrounder
+from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, SaliencyMap, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_slice
 from napari_medclipsam.prompting.propagation import joined_masks
 from napari_medclipsam.reading_view import Turn
@@ -218,11 +218,19 @@ class EmbedRequest:
         segmenter: PromptableSegmenter,
         progress: Progress | None = None,
         cancelled: Cancelled | None = None,
-    ) -> None:
-        """Fill the models' caches, unless there is nothing to see in the slice."""
+    ) -> bool:
+        """Fill the models' caches, unless there is nothing to see in the slice; False if it was given up."""
         picture = self.image.slice_pixels(self.at, self.window)
         if picture.pixels.min() == picture.pixels.max():
-            return
-        segmenter.embed(picture)
+            return True
+        models = [segmenter]
         if grounder is not segmenter and isinstance(grounder, PromptableSegmenter):
-            grounder.embed(picture)
+            models.append(grounder)
+        return all(_embedded(model, picture, cancelled) for model in models)
+
+
+def _embedded(model: PromptableSegmenter, picture: Slice, cancelled: Cancelled | None) -> bool:
+    if cancelled is not None and isinstance(model, EncodesAhead):
+        return model.embed_ahead(picture, cancelled)
+    model.embed(picture)
+    return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from napari_medclipsam.annotation.requests import Cancelled, Progress
+from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.pair import load_pair
@@ -139,7 +139,7 @@ class ModelWorker:
         self._post, self._load = post, load
         self._changed = threading.Condition()
         self._waiting: dict[str, Request] = {}
-        self._ahead: deque[Request] = deque()
+        self._ahead: deque[EmbedRequest] = deque()
         self._ahead_from = 0.0
         self._runs: list[_Run] = []
         self._wanted: ModelChoice | None = None
@@ -167,10 +167,14 @@ class ModelWorker:
                     run.stop = run.replaced = True
             self._changed.notify()
 
-    def prefetch(self, requests: Sequence[Request]) -> None:
+    def prefetch(self, requests: Sequence[EmbedRequest]) -> None:
         """Run these when there is nothing else to do, the first first; those of an earlier call are forgotten."""
         with self._changed:
             self._ahead = deque(requests)
+            for run in self._runs:
+                # What is half encoded is finished only if it is what is wanted first now.
+                if isinstance(run.request, EmbedRequest) and requests and run.request.at != requests[0].at:
+                    run.stop = True
             self._changed.notify()
 
     def cancel(self) -> None:
@@ -226,8 +230,8 @@ class ModelWorker:
                     return lambda: self._run(request)
                 pause = self._ahead_from - time.monotonic()
                 if self._ahead and self._models is not None and pause <= 0:
-                    ahead = self._ahead.popleft()
-                    return lambda: self._run(ahead)
+                    line, ahead = self._ahead, self._ahead.popleft()
+                    return lambda: self._run_ahead(ahead, line)
                 self._changed.wait(pause if self._ahead and self._models is not None else None)
         return None
 
@@ -262,21 +266,32 @@ class ModelWorker:
         run = _Run(request)
         with self._changed:
             self._runs.append(run)
-        shown = request.kind in _ORDER
-        if shown:
-            self._emit(Started(request))
+        self._emit(Started(request))
         try:
             outcome = self._outcome(run)
         except Exception as error:
-            # A slice that can't be encoded ahead is reported when somebody asks for it.
-            ended: Event | None = Failed(request, _sentence(error), error) if shown else None
+            ended: Event = Failed(request, _sentence(error), error)
         else:
-            ended = Done(request, None if run.replaced else outcome) if shown else None
+            ended = Done(request, None if run.replaced else outcome)
         with self._changed:
             self._runs.remove(run)
-            self._ahead_from = time.monotonic() + (_PAUSE_S if shown else 0.0)
-        if ended is not None:
-            self._emit(ended)
+            self._ahead_from = time.monotonic() + _PAUSE_S
+        self._emit(ended)
+
+    def _run_ahead(self, request: EmbedRequest, line: deque[EmbedRequest]) -> None:
+        """Encode a slice ahead; what gave way to something urgent goes back to the head of its line."""
+        run = _Run(request)
+        with self._changed:
+            self._runs.append(run)
+        try:
+            is_done = self._outcome(run)
+        except Exception:
+            # A slice that can't be encoded ahead is reported when somebody asks for it.
+            is_done = True
+        with self._changed:
+            self._runs.remove(run)
+            if not is_done and line is self._ahead:
+                line.appendleft(request)
 
     def _outcome(self, run: _Run) -> Any:
         """Run a request; once more on the processor when the graphics card is full."""
@@ -299,7 +314,13 @@ class ModelWorker:
         return lambda done, total: self._emit(Progressed(run.request, done, total))
 
     def _is_stopped(self, run: _Run) -> bool:
-        """Answer what can't wait, between two slices of other work; then tell whether that is to stop."""
+        """Answer what can't wait, between two slices of other work; then tell whether that is to stop.
+
+        A slice that is encoded ahead gives way to whatever waits.
+        """
+        if run.request.kind not in _ORDER:
+            with self._changed:
+                return run.stop or bool(self._waiting or self._wanted)
         while run.request.kind not in _URGENT and not run.stop:
             with self._changed:
                 urgent = self._take(_URGENT)

@@ -6,7 +6,7 @@ Pixel coordinates: x runs along columns, y along rows, (0, 0) is the centre of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -159,6 +159,15 @@ class PromptableSegmenter(Protocol):
 
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
         """Return the mask of the one object that `prompts` describe."""
+        ...
+
+
+@runtime_checkable
+class EncodesAhead(Protocol):
+    """A model that can give up encoding a slice when something more urgent comes."""
+
+    def embed_ahead(self, image: Slice, cancelled: Callable[[], bool]) -> bool:
+        """Encode a slice for later; False if `cancelled`, which is asked every few milliseconds, ended it."""
         ...
 
 
