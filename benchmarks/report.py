@@ -62,9 +62,30 @@ def speed() -> str:
     return table(["", "seconds or ratio"], rows)
 
 
+def propagation() -> str:
+    """Dice over whole volumes and clicks, after one, two and three corrected slices."""
+    found = read("propagation")
+    keys = list(found["mean"][0])
+    first = table(keys, [[row[k] for k in keys] for row in found["mean"]])
+    rows = [
+        [name, row["centre by text"], row["centre corrected"], *(r["dice"] for r in row["rounds"])]
+        for name, row in found["patients"].items()
+    ]
+    return first + "\n\n" + table(["patient", "centre by text", "centre corrected", "1", "2", "3"], rows)
+
+
+def window() -> str:
+    """What a reader waits for in a real window."""
+    found = read("window")
+    timed = [[k, v["n"], v["median ms"], v["p95 ms"]] for k, v in found["answers"].items()]
+    first = table(["answer on screen", "n", "median ms", "p95 ms"], timed)
+    others = [[k, v] for part in ("opening", "scrolling", "work", "large") for k, v in found[part].items()]
+    return first + "\n\n" + table(["", "measured"], others)
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed):
+    for part in (text, corruptions, clicks, speed, propagation, window):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

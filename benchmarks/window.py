@@ -170,9 +170,9 @@ def answers(desk: Desk) -> dict[str, Any]:
     button, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     for index in inside[:: max(1, len(inside) // 8)][:8]:
         desk.go(int(index))
-        field = desk.dock.find_row.field
-        field.setText(TEXT)
-        texts.append(desk.seconds_until_drawn(lambda: QTest.keyClick(desk.dock.find_row.field, Qt.Key.Key_Return)))
+        for _ in range(3):
+            desk.dock.verbs.clear()
+            texts.append(_ask(desk))
         desk.dock.verbs.clear()
         desk.dock.verbs.use_tool("point")
         ys, xs = np.nonzero(desk.truth_zyx[index])
@@ -188,19 +188,33 @@ def answers(desk: Desk) -> dict[str, Any]:
             )
         desk.dock.verbs.clear()
         desk.dock.verbs.use_tool("box")
-        boxes.append(_box(desk, xs, ys))
-        desk.dock.verbs.clear()
-    for index in range(0, len(desk.truth_zyx), 5):
-        if index not in desk.watch.encoded:
-            desk.go(index, encoded=False)
-            cold.append(desk.seconds_until_drawn(lambda: QTest.keyClick(desk.dock.find_row.field, Qt.Key.Key_Return)))
+        for _ in range(3):
+            boxes.append(_box(desk, xs, ys))
             desk.dock.verbs.clear()
+    low, high = desk.workspace.image.contrast_limits
+    for step in range(1, 11):
+        # With another contrast a slice is another picture, which was never encoded.
+        desk.workspace.image.contrast_limits = (low, high * (1 + 0.01 * step))
+        cold.append(_ask(desk, typing_s=0.0))
+        desk.dock.verbs.clear()
     return {
         "click": milliseconds(clicks),
         "box": milliseconds(boxes),
         "text": milliseconds(texts),
         "text, slice not encoded": milliseconds(cold),
     }
+
+
+def _ask(desk: Desk, typing_s: float = 1.0) -> float:
+    """Type the text; seconds from Enter to the mask."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    field = desk.dock.find_row.field
+    field.setFocus()
+    field.setText(TEXT)
+    desk.watch.rest(typing_s)
+    return desk.seconds_until_drawn(lambda: QTest.keyClick(field, Qt.Key.Key_Return))
 
 
 def _box(desk: Desk, xs: np.ndarray, ys: np.ndarray) -> float:

@@ -86,6 +86,7 @@ class MedClipSamDock(QWidget):
         self.status = Status(self.verbs.cancel)
         self._lay_out()
         self._color_icons()
+        self.find_row.field.focused.connect(self._prepare)
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
@@ -167,6 +168,11 @@ class MedClipSamDock(QWidget):
         if at.axis is None:
             return f"Image: {state}"
         return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+
+    def _prepare(self) -> None:
+        """Make the layers while the text is typed: the first answer is not to wait for them."""
+        if self.workspace.session is not None and self.workspace.at is not None:
+            self.workspace.ensure_layers()
 
     def _find(self, text: str) -> None:
         self.setFocus()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qtpy.QtCore import QModelIndex, QStringListModel, Qt
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import QModelIndex, QStringListModel, Qt, Signal
+from qtpy.QtGui import QFocusEvent, QKeyEvent
 from qtpy.QtWidgets import QCompleter, QHBoxLayout, QLineEdit, QWidget
 
 from napari_medclipsam.annotation.text_history import TextHistory
@@ -56,6 +56,8 @@ class FindRow(QWidget):
 
 
 class _Field(QLineEdit):
+    focused = Signal()
+
     def __init__(self, history: TextHistory) -> None:
         super().__init__()
         self._history = history
@@ -71,6 +73,10 @@ class _Field(QLineEdit):
         if text:
             self._history.add(text)
         self._back = 0
+
+    def focusInEvent(self, event: QFocusEvent | None) -> None:
+        super().focusInEvent(event)
+        self.focused.emit()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         step = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: -1}.get(Qt.Key(event.key())) if event is not None else None
