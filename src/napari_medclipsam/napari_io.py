@@ -98,7 +98,7 @@ def _limits(volume: Volume) -> tuple[float, float]:
 
 
 def _place(turned: Volume, flat: bool, n_axes: int) -> dict[str, Any]:
-    """Return scale, translation and units of the layer, in mm along its own axes; nothing where that is not known."""
+    """Return scale, translation, units and names of the axes, in mm along them; nothing where that is not known."""
     if turned.affine is None or turned.spacing_zyx_mm is None or turned.axis_codes is None:
         spacing = turned.pixel_spacing_yx_mm
         return {"scale": spacing, "units": ("mm", "mm")} if flat and spacing else {}
@@ -115,6 +115,8 @@ def _place(turned: Volume, flat: bool, n_axes: int) -> dict[str, Any]:
         "scale": (*[1.0] * frames, *turned.spacing_zyx_mm),
         "translate": (*[0.0] * frames, *translate),
         "units": (*["pixel"] * frames, "mm", "mm", "mm"),
+        # What the sliders are called.
+        "axis_labels": (*["time"] * frames, "slice", "y", "x"),
     }
 
 
@@ -207,7 +209,7 @@ def sample_layers() -> list[LayerData]:
     volume, mask_zyx = sample_brain()
     array, shown, kind = image_layer([volume], "T1 sample brain")
     view = shown["metadata"][METADATA_KEY].views[0]
-    place = {key: shown[key] for key in ("scale", "translate", "units", "metadata")}
+    place = {key: shown[key] for key in ("scale", "translate", "units", "axis_labels", "metadata")}
     lesion = replace(volume, array_zyx=mask_zyx.astype(np.uint8))
     return [
         (array, shown, kind),
