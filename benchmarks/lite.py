@@ -100,13 +100,14 @@ def clicks(data: Path) -> dict[str, Any]:
     """Dice after a true box and 1, 3, 5 clicks, beside LiteMedSAM as released, on the same test rows."""
     from napari_medclipsam.models.lite.clicks import ClickDecoder
     from napari_medclipsam.models.lite.encoder import load_litemedsam
+    from napari_medclipsam.models.lite.few_tokens import build_clicks
     from napari_medclipsam.models.registry import find_entry
     from napari_medclipsam.models.store import verified_paths
 
     model = load("lite")
     paths = {path.name: path for path in verified_paths(find_entry("lite")).values()}
-    original = ClickDecoder(load_litemedsam(paths["lite_medsam.pth"])).eval()
-    trained = model._decoder
+    original = build_clicks(ClickDecoder(load_litemedsam(paths["lite_medsam.pth"])).eval(), model._device.type)
+    trained = model._clicks
     found: dict[str, Any] = {}
     for name in CLICK_SETS:
         scores: dict[str, dict[str, list[float]]] = {"lite": {}, "LiteMedSAM": {}}
@@ -114,11 +115,11 @@ def clicks(data: Path) -> dict[str, Any]:
             if not truth.any():
                 continue
             embedding = model.embed(image)
-            for who, decoder in (("lite", trained), ("LiteMedSAM", original)):
-                model._decoder = decoder
+            for who, runner in (("lite", trained), ("LiteMedSAM", original)):
+                model._clicks = runner
                 for key, value in _interact(model, embedding, truth).items():
                     scores[who].setdefault(key, []).append(value)
-        model._decoder = trained
+        model._clicks = trained
         found[name] = {who: {k: float(np.mean(v)) for k, v in s.items()} for who, s in scores.items()}
         found[name]["n"] = len(scores["lite"]["box"])
         print(name, json.dumps(found[name], indent=1), flush=True)

@@ -24,7 +24,7 @@ class ClickDecoder(nn.Module):
         self.mask_decoder = litemedsam.mask_decoder
         self.refiner = Refiner()
 
-    def _sparse(self, points_xy: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def sparse(self, points_xy: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Points and box corners to tokens; a label of -1 is padding."""
         encoder = self.prompt_encoder
         places = encoder.pe_layer.forward_with_coords(points_xy + 0.5, (CANVAS, CANVAS))
@@ -37,7 +37,7 @@ class ClickDecoder(nn.Module):
         """Previous masks to a map beside the embedding; a mask of NaN stands for none."""
         encoder = self.prompt_encoder
         missing = masks[:, :, :1, :1].isnan()
-        given = encoder.mask_downscaling(torch.nan_to_num(masks))
+        given = encoder.mask_downscaling(masks.masked_fill(masks.isnan(), 0.0))
         return torch.where(missing, encoder.no_mask_embed.weight.view(1, -1, 1, 1), given)
 
     def decode(
@@ -48,7 +48,7 @@ class ClickDecoder(nn.Module):
         batch = embeddings.shape[0]
         # The IoU token and, of the mask tokens, the one that stands for a single answer.
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(batch, -1, -1)
-        tokens = torch.cat([own, self._sparse(points_xy, labels)], 1)
+        tokens = torch.cat([own, self.sparse(points_xy, labels)], 1)
         places = self.prompt_encoder.get_dense_pe().expand(batch, -1, -1, -1)
         answers, cells = decoder.transformer(embeddings + self._dense(masks), places, tokens)
         features = decoder.output_upscaling(cells.transpose(1, 2).reshape(embeddings.shape))

@@ -7,18 +7,15 @@ torch.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_medclipsam.models.embedding_cache import default_folder
+from napari_medclipsam.models.lite.compiled import Compiled, runs_openvino, to_openvino
 from napari_medclipsam.models.lite.converted import kept_model
 from napari_medclipsam.models.lite.preprocess import CANVAS
 
@@ -59,7 +56,7 @@ def build_encoder(
     callable
         float32 (3, 256, 256) → float32 (256, 64, 64).
     """
-    if device == "cpu" and importlib.util.find_spec("openvino") is not None:
+    if runs_openvino(device):
         return _openvino_encoder(network, weights_hash)
     return _torch_encoder(network, device)
 
@@ -78,38 +75,21 @@ def _torch_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarra
 
 
 def _openvino_encoder(network: torch.nn.Module, weights_hash: str | None) -> Callable[[np.ndarray], np.ndarray]:
-    import torch
-
-    os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
-    import openvino
-
-    settings: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
     if weights_hash is None:
         model = _converted(network)
     else:
         model = kept_model(default_folder(), weights_hash, lambda: _converted(network))
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = Compiled(model)
 
     def encode(canvas: np.ndarray) -> np.ndarray:
-        return np.array(compiled(canvas[None])[0][0])
+        return compiled(canvas[None])[0][0]
 
     return encode
 
 
 def _converted(network: torch.nn.Module) -> openvino.Model:
     """Return the network in OpenVINO's form."""
-    import openvino
     import torch
 
     example = torch.zeros(1, 3, CANVAS, CANVAS)
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        # Without the trace check, which runs the network three times more.
-        traced = torch.jit.trace(network, example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
-    model.reshape([1, 3, CANVAS, CANVAS])
-    return model
+    return to_openvino(network, [example], [example.shape])

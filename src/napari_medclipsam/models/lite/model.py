@@ -7,16 +7,19 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.files import sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 from napari_medclipsam.models.embedding_cache import EmbeddingCache, embedding_key
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
+from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD, build_clicks
 from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import phrase_book
@@ -26,8 +29,6 @@ from napari_medclipsam.models.lite.text import TextEncoder
 
 _NULL_PHRASE = "image"
 _REMEMBERED = 8
-_CHANNELS = 256
-_FOLD = 4
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ class LiteModel:
         self._head = GroundingHead()
         self._head.load_state_dict({key: value.float() for key, value in tensors.items()})
         self._head.eval().requires_grad_(False).to(self._device)
-        self._decoder = load_decoder(litemedsam, files.clicks).to(self._device)
+        decoder = load_decoder(litemedsam, files.clicks)
+        self._clicks = build_clicks(decoder, device, sha256_of(files.clicks))
+        self._clicked: tuple[str, Any] = ("", None)
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
         self._remembered: OrderedDict[str, _Seen] = OrderedDict()
@@ -138,7 +141,7 @@ class LiteModel:
         return Embedding(features, image.shape_yx, key)
 
     def _features(self, canvas: np.ndarray) -> np.ndarray:
-        folded = torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), _FOLD).numpy()
+        folded = torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), FOLD).numpy()
         return np.concatenate([self._encode(canvas), folded])
 
     @torch.inference_mode()
@@ -189,7 +192,7 @@ class LiteModel:
             if embedding.key in self._remembered:
                 self._remembered.move_to_end(embedding.key)
                 return self._remembered[embedding.key]
-        encoded = torch.from_numpy(embedding.features[:_CHANNELS])[None].to(self._device)
+        encoded = torch.from_numpy(embedding.features[:CHANNELS])[None].to(self._device)
         trunk = self._head.trunk(encoded)
         null = torch.from_numpy(self._texts([_NULL_PHRASE])).to(self._device)
         null_values = self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy()
@@ -225,16 +228,17 @@ class LiteModel:
             raise PromptError("There is no prompt. Click on the structure or draw a box around it.")
         fit = Fit.of(embedding.shape_yx)
         points, labels = _canvas_prompts(prompts, fit)
-        features = torch.from_numpy(embedding.features)[None].to(self._device)
-        logits, estimated = self._decoder(
-            features[:, :_CHANNELS],
-            torch.nn.functional.pixel_shuffle(features[:, _CHANNELS:], _FOLD),
-            points[None].to(self._device),
-            labels[None].to(self._device),
-            _canvas_mask(prompts, fit)[None, None].to(self._device),
-        )
-        full = from_canvas(logits[0].cpu().numpy(), fit)
-        return MaskResult(full, float(estimated[0].clamp(0, 1)))
+        mask = _canvas_mask(prompts, fit)
+        logits, estimated = self._clicks(self._prepared(embedding), points, labels, mask)
+        return MaskResult(from_canvas(logits, fit), min(max(estimated, 0.0), 1.0))
+
+    def _prepared(self, embedding: Embedding) -> Any:
+        """The embedding as the click decoder takes it; the last one is remembered, as clicks come in rows."""
+        key, prepared = self._clicked
+        if key != embedding.key:
+            prepared = self._clicks.prepare(embedding.features)
+            self._clicked = (embedding.key, prepared)
+        return prepared
 
 
 def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
@@ -266,10 +270,10 @@ def _canvas_prompts(prompts: PromptSet, fit: Fit) -> tuple[torch.Tensor, torch.T
     return torch.from_numpy(np.asarray(points, np.float32)), torch.tensor(labels, dtype=torch.long)
 
 
-def _canvas_mask(prompts: PromptSet, fit: Fit) -> torch.Tensor:
-    """A mask prompt on the canvas, far outside beyond the image; NaN where there is none."""
+def _canvas_mask(prompts: PromptSet, fit: Fit) -> torch.Tensor | None:
+    """A mask prompt on the canvas, far outside beyond the image."""
     if prompts.mask_logits_yx is None:
-        return torch.full((CANVAS, CANVAS), float("nan"))
+        return None
     given = np.asarray(prompts.mask_logits_yx, np.float32)
     if given.shape != fit.shape_yx:
         raise PromptError(f"The mask prompt has shape {given.shape}, but the image {fit.shape_yx}; they must agree.")

@@ -105,10 +105,22 @@ class Refiner(nn.Module):
         points_xy, labels : torch.Tensor
             As for `click_blobs`.
         """
+        told = self.decoded(F.avg_pool2d(decoded, 2))
+        return self.refine(canvas, logits, told, points_xy, labels)
+
+    def refine(
+        self,
+        canvas: torch.Tensor,
+        logits: torch.Tensor,
+        told: torch.Tensor,
+        points_xy: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> torch.Tensor:
+        """As `forward`, with `told` (batch, 32, 128, 128): what `decoded` made of the decoder's features."""
         bounded = logits.clamp(-16, 16)[:, None] / 8
         answer = logits.sigmoid()[:, None]
         seen = torch.cat([canvas, answer, bounded, click_blobs(points_xy, labels)], 1)
-        half = self.to_half(self.to_full(seen) + self.decoded(F.avg_pool2d(decoded, 2)))
+        half = self.to_half(self.to_full(seen) + told)
         quarter = self.to_quarter(half)
         eighth = self.to_eighth(quarter)
         eighth = eighth + _grown(self.to_sixteenth(eighth))
