@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,23 @@ def test_bad_prompts_are_refused(lite: LiteModel, data_dir: Path) -> None:
         lite.masks(embedding, PromptSet(mask_logits_yx=np.zeros((5, 5), np.float32)))
     with pytest.raises(ImageError, match="Every pixel"):
         lite.embed(Slice(np.full((40, 40), 7, np.uint8)))
+
+
+def test_encoding_ahead_gives_way_and_leaves_nothing_wrong(lite: LiteModel) -> None:
+    image = Slice(np.random.default_rng(3).integers(0, 255, (90, 120), np.uint8))
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) >= 3
+
+    assert not lite.embed_ahead(image, cancelled)
+    assert len(asked) == 3
+    assert lite.embed_ahead(image, lambda: False)
+    canvas = to_canvas(image.pixels)
+    assert np.allclose(lite.embed(image).features[:256], lite._encode(canvas), atol=2e-2)
+    # What is there already is there at once, whoever waits.
+    assert lite.embed_ahead(image, lambda: True)
 
 
 def test_embedding_is_computed_once_and_repeats(lite: LiteModel, data_dir: Path) -> None:

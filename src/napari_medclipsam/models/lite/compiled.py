@@ -10,9 +10,9 @@ import importlib.util
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # It is read when OpenVINO is first imported.
 os.environ.setdefault("OPENVINO_TELEMETRY_DISABLE", "1")
+
+_POLL_MS = 5
 
 
 def runs_openvino(device: str) -> bool:
@@ -57,6 +59,10 @@ def to_openvino(
     return model
 
 
+class GaveWayError(Exception):
+    """A call was given up because its caller asked for it."""
+
+
 class Compiled:
     """A network compiled for this CPU, in float32, for short waits. Safe with several threads.
 
@@ -72,12 +78,28 @@ class Compiled:
         self._request = worker.submit(_request, model)
         worker.shutdown(wait=False)
 
-    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs, as new arrays."""
+    def __call__(self, *inputs: np.ndarray, cancelled: Callable[[], bool] | None = None) -> list[np.ndarray]:
+        """Return the outputs, as new arrays.
+
+        Raises
+        ------
+        GaveWayError
+            If `cancelled`, which is asked every few milliseconds, said so.
+        """
         request = self._request.result()
         # A request works for one caller at a time.
         with self._lock:
-            return list(request.infer(inputs, share_inputs=True).values())
+            if cancelled is None:
+                return list(request.infer(inputs, share_inputs=True).values())
+            request.start_async(inputs, share_inputs=True)
+            while not request.wait_for(_POLL_MS):
+                if cancelled():
+                    request.cancel()
+                    # OpenVINO reports the end of what was cancelled as an error.
+                    with suppress(RuntimeError):
+                        request.wait()
+                    raise GaveWayError
+            return [np.array(tensor.data) for tensor in request.output_tensors]
 
 
 def _request(model: openvino.Model) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,14 @@ from napari_medclipsam.models.lite.preprocess import CANVAS
 if TYPE_CHECKING:
     import openvino
     import torch
+
+
+class Encode(Protocol):
+    """Canvases to embeddings."""
+
+    def __call__(self, canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+        """Encode a canvas; raises `compiled.GaveWayError` if `cancelled` ended it."""
+        ...
 
 
 def load_litemedsam(path: Path) -> torch.nn.Module:
@@ -37,9 +45,7 @@ def load_litemedsam(path: Path) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def build_encoder(
-    network: torch.nn.Module, device: str, weights_hash: str | None = None
-) -> Callable[[np.ndarray], np.ndarray]:
+def build_encoder(network: torch.nn.Module, device: str, weights_hash: str | None = None) -> Encode:
     """Return a function from canvases to embeddings.
 
     Parameters
@@ -53,7 +59,7 @@ def build_encoder(
 
     Returns
     -------
-    callable
+    Encode
         float32 (3, 256, 256) → float32 (256, 64, 64).
     """
     if runs_openvino(device):
@@ -61,28 +67,29 @@ def build_encoder(
     return _torch_encoder(network, device)
 
 
-def _torch_encoder(network: torch.nn.Module, device: str) -> Callable[[np.ndarray], np.ndarray]:
+def _torch_encoder(network: torch.nn.Module, device: str) -> Encode:
     import torch
 
     # float32 everywhere: the head and the decoder were trained on its embeddings.
     module = network.to(device)
 
-    def encode(canvas: np.ndarray) -> np.ndarray:
+    def encode(canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+        # On a graphics card a slice is encoded before anybody could want to stop it.
         with torch.inference_mode():
             return module(torch.from_numpy(canvas)[None].to(device))[0].float().cpu().numpy()
 
     return encode
 
 
-def _openvino_encoder(network: torch.nn.Module, weights_hash: str | None) -> Callable[[np.ndarray], np.ndarray]:
+def _openvino_encoder(network: torch.nn.Module, weights_hash: str | None) -> Encode:
     if weights_hash is None:
         model = _converted(network)
     else:
         model = kept_model(default_folder(), weights_hash, lambda: _converted(network))
     compiled = Compiled(model)
 
-    def encode(canvas: np.ndarray) -> np.ndarray:
-        return compiled(canvas[None])[0][0]
+    def encode(canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+        return compiled(canvas[None], cancelled=cancelled)[0][0]
 
     return encode
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 from napari_medclipsam.models.embedding_cache import EmbeddingCache, embedding_key
 from napari_medclipsam.models.lite.clicks import ClickDecoder
+from napari_medclipsam.models.lite.compiled import GaveWayError
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD, build_clicks
 from napari_medclipsam.models.lite.grounding import GroundingHead
@@ -140,9 +142,26 @@ class LiteModel:
         features = self._cache.get_or_compute(key, lambda: self._features(to_canvas(image.pixels)))
         return Embedding(features, image.shape_yx, key)
 
-    def _features(self, canvas: np.ndarray) -> np.ndarray:
+    def embed_ahead(self, image: Slice, cancelled: Callable[[], bool]) -> bool:
+        """Encode a slice into the cache, unless something more urgent comes; False if it did.
+
+        Parameters
+        ----------
+        image : Slice
+            What the reader is likely to look at next.
+        cancelled : callable
+            Asked every few milliseconds, on a CPU.
+        """
+        key = embedding_key(image, self._encoder_hash, VERSION)
+        try:
+            self._cache.get_or_compute(key, lambda: self._features(to_canvas(image.pixels), cancelled))
+        except GaveWayError:
+            return False
+        return True
+
+    def _features(self, canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
         folded = torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), FOLD).numpy()
-        return np.concatenate([self._encode(canvas), folded])
+        return np.concatenate([self._encode(canvas, cancelled), folded])
 
     @torch.inference_mode()
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
