@@ -54,3 +54,18 @@ def test_the_head_is_asked_between_the_phrase_and_the_vocabulary(bank: PhraseBan
 def test_a_taught_phrase_is_asked_as_it_is(bank: PhraseBank, encode: TextEncoder) -> None:
     vector = encode(["brain tumor"])[0]
     assert bank.judge("brain tumor", vector).vector @ vector == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    ["rigth lung", "lfet lung", "rechte Lunge", "linke Lunge", "no tumor", "brain without tumour", "absence of polyps"],
+)
+def test_words_that_would_mislead_are_not_known(bank: PhraseBank, encode: TextEncoder, phrase: str) -> None:
+    limited = PhraseBank(phrase_book(), bank.taught, bank.untaught, -1.0, -2.0)
+    assert not limited.judge(phrase, encode([phrase])[0]).known
+
+
+def test_held_out_phrases_are_not_taken_for_unclear(bank: PhraseBank, encode: TextEncoder) -> None:
+    limited = PhraseBank(phrase_book(), bank.taught, bank.untaught, -1.0, -2.0)
+    heldout = [phrase for structure in phrase_book().structures.values() for phrase in structure.heldout]
+    assert all(limited.judge(phrase, vector).known for phrase, vector in zip(heldout, encode(heldout), strict=True))

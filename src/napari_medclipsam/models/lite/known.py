@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -14,11 +15,22 @@ _FRAMES = ("{}", "outline the {}", "where is the {}?")
 
 
 _SIDES = {"left": 1, "right": 2}
+# A text encoder hardly hears these: "no tumor" is to it a tumor.
+_DENIALS = frozenset(
+    ["no", "not", "without", "absent", "absence", "negative", "free", "never", "none", "nothing", "neither", "nor"]
+)
+# "rigth" and "lfet" reach it; a taught word never does.
+_MISTYPED_SIDE = 0.75
+
+
+def words(phrase: str) -> set[str]:
+    """The words of a phrase in lower case."""
+    return set(re.findall(r"[^\W\d_]+", phrase.casefold()))
 
 
 def sides(phrase: str) -> int:
     """Which sides a phrase names: 1 left, 2 right, 3 both words, 0 neither."""
-    return sum(bit for word, bit in _SIDES.items() if word in re.findall(r"[a-z]+", phrase.casefold()))
+    return sum(bit for word, bit in _SIDES.items() if word in words(phrase))
 
 
 def bank_phrases(book: PhraseBook) -> tuple[list[str], list[str], list[str]]:
@@ -91,6 +103,7 @@ class PhraseBank:
         self.least_similarity, self.least_margin = least_similarity, least_margin
         self._wide = (taught.astype(np.float32), untaught.astype(np.float32))
         self._sides = np.repeat([sides(phrase) for phrase in self._phrases], len(_FRAMES))
+        self._words = set().union(*map(words, self._phrases))
 
     @classmethod
     def build(cls, book: PhraseBook, encode: Callable[[Sequence[str]], np.ndarray]) -> PhraseBank:
@@ -111,7 +124,18 @@ class PhraseBank:
     def judge(self, phrase: str, vector: np.ndarray) -> Familiarity:
         """Place a phrase and its vector (384,) in the vocabulary."""
         similarity, margin, row = self.scores(phrase, vector)
-        known = similarity >= self.least_similarity and margin >= self.least_margin
+        near = similarity >= self.least_similarity and margin >= self.least_margin
+        known = near and not self._is_unclear(phrase)
         between = vector + self._wide[0][row]
         position = row // len(_FRAMES)
         return Familiarity(self._phrases[position], self._names[position], known, between / np.linalg.norm(between))
+
+    def _is_unclear(self, phrase: str) -> bool:
+        """Whether words would mislead although the whole is near: a denial, a mistyped side, another language."""
+        named = words(phrase)
+        mistyped = any(
+            SequenceMatcher(None, word, side).ratio() >= _MISTYPED_SIDE
+            for word in named - self._words - set(_SIDES)
+            for side in _SIDES
+        )
+        return bool(named & _DENIALS) or mistyped or not named & self._words
