@@ -1,7 +1,6 @@
 """Make the pictures of README and docs from a real session: ``scripts/with-display python scripts/screenshots.py OUT``.
 
-Needs a display, real or virtual. OUT gets ``text.png``, ``correct.png``, ``propagate.png``, ``light.png`` and
-``session.gif``.
+Needs a display, real or virtual. OUT gets ``text.png``, ``correct.png``, ``propagate.png`` and ``session.gif``.
 """
 
 from __future__ import annotations
@@ -73,9 +72,6 @@ def main(folder: Path) -> None:
     window.press("Shift-G")
     film.take()
     film.write()
-    window.viewer.theme = "light"
-    window.rest(1)
-    film.take("light")
     window.close()
 
 
