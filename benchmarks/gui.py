@@ -1,6 +1,6 @@
 """How long a reader waits in a real napari window: answers, stalls, scrolling, a large volume.
 
-    scripts/with-display python benchmarks/window.py DATA [PART...]
+    scripts/with-display python benchmarks/gui.py DATA [PART...]
 
 DATA holds volumes/lgg. PARTS (default: all): ``opening``, ``answers`` (256 x 256 a slice), ``scrolling`` and ``work``
 (the sample brain, 189 slices of 233 x 197), ``large`` (512 x 512 x 300). A time ends
