@@ -242,6 +242,11 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
     queue.add_argument("--limit", type=_positive, default=20, metavar="N", help="show N slices (default: 20)")
     queue.add_argument("--json", action="store_true", help="print JSON")
+    report = action("report", "what the work has cost, how good proposals were, and when to stop")
+    report.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="also write tables (CSV) and, with matplotlib, pictures (PNG)"
+    )
+    report.add_argument("--json", action="store_true", help="print JSON")
     for name, summary in (
         ("status", "how far each case is"),
         ("verify", "check every checksum, geometry and reference"),
