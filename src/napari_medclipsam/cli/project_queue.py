@@ -19,6 +19,8 @@ _MOST_CASES = 5
 
 def run(args: Namespace) -> int:
     """Scan if that was asked for, and print the queue."""
+    if args.text is not None and not args.scan:
+        raise ProjectError("--text says what a scan looks for; add --scan, or choose a class of the project: --class.")
     with Project.open(args.project, args.reader) as project:
         # Before a scan: a filter that fits nothing must not cost the user an hour.
         label = _label(project, args.class_name)
