@@ -1,10 +1,10 @@
-"""Does the review queue put the slices first whose proposals are wrong?
+"""Whether the review queue puts the slices first whose proposals are wrong.
 
-    python benchmarks/queue.py DATA
+    python benchmarks/review_queue.py DATA
 
-DATA holds volumes/lgg. A project of the last four patients by name (the test split; `--train` takes the other ten, which
-medclipsam-lite has seen) is scanned for "brain tumor" on FLAIR, ranked, and compared with the true masks. Writes
-benchmarks/results/queue.json.
+DATA holds volumes/lgg. A project of the last four patients by name (the test split; `--train` takes the other ten,
+which medclipsam-lite has seen) is scanned for "brain tumor" on FLAIR, ranked, and compared with the true masks. Writes
+benchmarks/results/review_queue.json.
 
 Given are the share of all wrong pixels that lie in the first 10, 20 and 40 % of the queue, beside those of a perfect
 order, and for the queue and each of its reasons the AUROC of finding slices whose Dice is below 0.8.
@@ -104,7 +104,7 @@ def report(
         told = f"Dice {dices[item.case][item.at.index]:.2f}"
         print(f"{item.score:.2f} {item.case} {item.at.index} {told}: {'; '.join(item.reasons)}")
     if not train:
-        (RESULTS / "queue.json").write_text(json.dumps(result, indent=2) + "\n")
+        (RESULTS / "review_queue.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
