@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from dataclasses import asdict
+from typing import Any
 
 from napari_medclipsam.cli import DONE
 from napari_medclipsam.cli.progress import progress_bar
@@ -15,6 +16,7 @@ from napari_medclipsam.projects.plots import write_plots
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.report import Figures, Report, efforts, report_of, write_tables
+from napari_medclipsam.projects.second import ClassAgreement, agreements
 
 
 def run(args: Namespace) -> int:
@@ -26,10 +28,16 @@ def run(args: Namespace) -> int:
                 found.append(one)
                 bar.update()
         report, progress = report_of(found), str(ReviewQueue.of(project).progress)
+        agreed = list(agreements(project))
+        names = {c.label: c.name for c in project.classes}
     if args.json:
-        print(json.dumps({"progress": progress, **_value(report)}, ensure_ascii=False, indent=2))
+        value = {"progress": progress, **_value(report), "agreement": _agreement_rows(agreed, names)}
+        print(json.dumps(value, ensure_ascii=False, indent=2))
     else:
         _print(report, progress)
+        for row in _agreement_rows(agreed, names):
+            told = ", ".join(f"{name} {row[name]:.2f}" for name in ("dice", "nsd", "kappa") if row[name] is not None)
+            print(f"two readers, {row['case']} {row['class']}: {row['slices']} slices, {told}.")
     if args.output is not None:
         _write(args, report)
     return DONE
@@ -42,6 +50,20 @@ def _value(report: Report) -> dict[str, object]:
         **{name: [asdict(one) for one in rows()] for name, rows in groups.items()},
         "stop": asdict(report.stop_curve()),
     }
+
+
+def _agreement_rows(agreed: list[ClassAgreement], names: dict[int, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "case": one.case,
+            "class": names.get(one.label, str(one.label)),
+            "slices": one.n_both + one.n_first + one.n_second + one.n_neither,
+            "dice": one.dice,
+            "nsd": one.nsd,
+            "kappa": one.kappa,
+        }
+        for one in agreed
+    ]
 
 
 def _print(report: Report, progress: str) -> None:

@@ -44,6 +44,8 @@ class Case:
         Which one it is.
     volume : Volume
         Its image, as it is in the file.
+    folder : pathlib.Path
+        Where its journal is.
 
     Attributes
     ----------
@@ -60,10 +62,10 @@ class Case:
         Places of the journal that could not be used; the reader must be told.
     """
 
-    def __init__(self, project: Project, study: Study, volume: Volume) -> None:
+    def __init__(self, project: Project, study: Study, volume: Volume, folder: Path) -> None:
         self._project = project
         self.study, self.reader = study, project.reader
-        self.folder = project.case_folder(study.case)
+        self.folder = folder
         self.view = study.grid.view(volume)
         self.session = Session(annotated(self.view))
         self.session.classes = project.classes
@@ -147,6 +149,10 @@ class Case:
         if at is not None:
             fields["at"] = list(at.position)
         return self._write(fields, durable=True)
+
+    def noted(self, at: SliceAt) -> dict[str, Any]:
+        """Return what was noted of a slice, see `note`."""
+        return dict(self._replay.notes.get(at, {}))
 
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:
