@@ -29,7 +29,7 @@ def draw(session, index: int, mask_yx: np.ndarray) -> None:
 
 @pytest.fixture
 def read_twice(folder):
-    """Slices 0 to 2 read by both: the same, moved by two pixels, and there against absent; slice 3 by the first alone."""
+    """Slices 0 to 2 read by both: equal, moved by two pixels, and there against absent; slice 3 by the first alone."""
     with Project.open(folder, "ana") as project, project.open_case("c0001") as case:
         for index in range(4):
             draw(case.session, index, DISK)

@@ -1,7 +1,7 @@
 """A second, blind reading of a case, how far it agrees with the first, and settling where it does not.
 
-`Project.open_case` with ``second=True`` opens it: an empty session with a journal of its own in the folder ``second`` of
-the case. Nothing of the first reading is shown or used in it.
+`Project.open_case` with ``second=True`` opens it: an empty session with a journal of its own in the folder ``second``
+of the case. Nothing of the first reading is shown or used in it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def require_second_reader(reader: str, first: Summary, second: Summary) -> None:
     """Raise `ProjectError` unless `reader` may do the second reading of a case with these summaries."""
     if reader in first.history.counts:
         raise ProjectError(
-            f"{reader} has worked on this case already; a second reading is blind and needs another reader: --reader NAME."
+            f"{reader} has worked on this case already; a second reading is blind and needs another reader. Open the "
+            "project under another name."
         )
     others = sorted({*second.history.counts} - {reader, ""})
     if others:
