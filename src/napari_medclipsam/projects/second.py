@@ -116,14 +116,12 @@ def _class_agreement(case: str, label: int, slices: Sequence[SliceAt], first: Bo
     here = [(bool(a.any()), bool(b.any())) for a, b in pairs]
     surfaces = [normalized_surface_dice(a, b, NSD_TOLERANCE_PX) for a, b in pairs if a.any() or b.any()]
     # Side by side, so that slices across different axes go together too.
-    joined = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
-    return ClassAgreement(
-        case,
-        label,
-        *(here.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))),
-        dice(*joined),
-        float(np.mean(surfaces)) if surfaces else None,
-    )
+    joined = [np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1)]
+    counts = (here.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False)))
+    n_both, n_first, n_second, n_neither = counts
+    whole = dice(joined[0], joined[1])
+    nsd = float(np.mean(surfaces)) if surfaces else None
+    return ClassAgreement(case, label, n_both, n_first, n_second, n_neither, whole, nsd)
 
 
 @dataclass(frozen=True)
