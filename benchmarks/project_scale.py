@@ -1,9 +1,9 @@
-"""How long a large project takes to open, how much memory, and how long an accept takes beyond the disk's own time.
+"""How long a large project takes to open and to rank, how much memory, and how long an accept takes beyond the disk.
 
     python benchmarks/project_scale.py
 
-Makes 1,000 studies of 100 slices with 200 records each (a text and an accept per slice) in a temporary folder, and
-measures in fresh processes.
+Makes 1,000 studies of 100 slices with 200 records each (a text per slice, then an accept or another text) in a
+temporary folder, and measures in fresh processes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ import sys, time
 from pathlib import Path
 import psutil
 from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.queue import ReviewQueue
 process = psutil.Process()
 before = process.memory_info().rss
 started = time.perf_counter()
@@ -41,9 +42,21 @@ project = Project.open(Path(sys.argv[1]), "bench")
 summaries = project.summaries()
 seconds = time.perf_counter() - started
 accepted = sum(s.counts["accepted"] for s in summaries.values())
+started = time.perf_counter()
+queue = ReviewQueue.of(project, summaries)
+first = queue.items(20)
+ranking = time.perf_counter() - started
+started = time.perf_counter()
+cases = queue.cases()
+by_case = time.perf_counter() - started
+started = time.perf_counter()
+queue.mark(first[0].case, first[0].at, "accepted")
+queue.items(1)
+following = time.perf_counter() - started
 after = process.memory_info().rss
 print(f"{len(summaries)} studies, {accepted} accepted slices: {seconds:.2f} s; {after / 1e6:.0f} MB, "
-      f"of them {(after - before) / 1e6:.0f} MB for the project")
+      f"of them {(after - before) / 1e6:.0f} MB for the project; queue of {queue.progress.n_slices:,} slices: "
+      f"{ranking:.2f} s, by case {by_case:.2f} s more, the next after an accept {1000 * following:.0f} ms")
 """
 
 
@@ -62,7 +75,10 @@ def fill(folder: Path, image: Path, n_studies: int, n_slices: int) -> int:
             for index in range(n_slices):
                 at = SliceAt.across(0, index)
                 case.session.apply(case.session.plan_text(at, "disk; square").run(model, model))
-                case.session.accept(at)
+                if index % 2:
+                    case.session.accept(at)
+                else:
+                    case.session.apply(case.session.plan_text(at, "disk; square").run(model, model))
         records = read_journal(project.case_folder(study.case) / "journal.jsonl").records
         summary = project.summary(study.case)
         for number in range(2, n_studies + 1):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.projects.project import Project
 from synthetic import picture, save
 
@@ -56,3 +59,57 @@ def test_a_project_that_is_open_elsewhere_is_only_looked_at(run, nifti, tmp_path
         assert code == 0 and "ana has it open" in out
     code, _, err = run("project", "status", tmp_path)
     assert code == 2 and "project init" in err
+
+
+@pytest.fixture
+def labelled(run, nifti, tmp_path):
+    """A project of a volume of six slices with a disk in two of them, and a film."""
+    save(tmp_path / "in" / "film.png", picture("disk")[0])
+    run("project", "init", tmp_path / "p", "--class", "disk")
+    run("project", "add", tmp_path / "p", tmp_path / "in")
+    return tmp_path / "p"
+
+
+def test_the_queue_before_and_after_a_scan(run, labelled):
+    code, out, _ = run("project", "queue", labelled)
+    assert code == 0 and "0 of 7 slices." in out and "no model has looked at it yet" in out
+    code, out, err = run("project", "queue", labelled, "--scan", "--json")
+    value = json.loads(out)
+    assert code == 0 and "in 7 slices: proposals in 3, 0 cases refused" in err
+    assert [item["status"] for item in value["items"]].count("proposed") == 3 and value["seconds_left"] is None
+    code, out, _ = run("project", "queue", labelled, "--scan")
+    assert code == 0 and "in 0 slices" in out
+    code, out, _ = run("project", "queue", labelled, "--status", "proposed", "--case", "c0002", "--limit", "1")
+    assert code == 0 and out.count("(proposed)") == 1 and "c0002 slice" in out
+    code, out, _ = run("project", "queue", labelled, "--flagged", "--class", "disk")
+    assert code == 0 and "No slice is left that fits." in out
+
+
+def test_a_queue_that_can_not_be_made(run, labelled, tmp_path):
+    code, _, err = run("project", "queue", labelled, "--class", "liver")
+    assert code == 2 and 'no class "liver"; there are: disk' in err
+    code, _, err = run("project", "queue", labelled, "--case", "c0009")
+    assert code == 2 and "no case c0009" in err
+    run("project", "init", tmp_path / "empty")
+    code, _, err = run("project", "queue", tmp_path / "empty", "--scan")
+    assert code == 2 and "--text" in err
+    with Project.open(labelled, "ana"):
+        code, _, err = run("project", "queue", labelled, "--scan")
+        assert code == 2 and "ana has it open" in err
+    (tmp_path / "in" / "film.png").unlink()
+    code, out, err = run("project", "queue", labelled, "--scan")
+    assert code == 2 and "1 cases refused" in out and "relocate" in err
+
+
+def test_a_report_of_nothing_and_of_work(run, labelled, tmp_path):
+    code, out, _ = run("project", "report", labelled)
+    assert code == 0 and "0 slices accepted" in out and "Not enough slices yet" in out
+    run("project", "queue", labelled, "--scan")
+    with Project.open(labelled, "ana") as project, project.open_case("c0001") as case:
+        case.session.accept_proposals(SliceAt((None, None)))
+    code, out, _ = run("project", "report", labelled, "--output", tmp_path / "tables")
+    assert code == 0 and "reader ana: 1 slices accepted" in out and "100% unchanged" in out
+    assert (tmp_path / "tables" / "proposals.csv").read_text().count("c0001") == 1
+    code, out, _ = run("project", "report", labelled, "--json")
+    value = json.loads(out)
+    assert value["total"]["n_slices"] == 1 and value["models"][0]["name"] == "both" and value["stop"]["plateau"] is None

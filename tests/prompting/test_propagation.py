@@ -16,6 +16,7 @@ from napari_medclipsam.prompting.propagation import (
     prompts_of_expected,
     propagate,
 )
+from napari_medclipsam.saliency.certainty import Certainty
 
 SIZE = 64
 
@@ -144,7 +145,7 @@ def test_logits_of_a_mask_change_sign_at_its_edge():
 def carried(index: int, column: int, iou: float) -> Carried:
     logits = np.full((SIZE, SIZE), -4.0, np.float16)
     logits[:, :column] = 4
-    return Carried(index, logits, iou)
+    return Carried(index, logits, iou, Certainty(None, False, 0.0, 0.0))
 
 
 def test_between_two_anchors_the_nearer_one_weighs_more():

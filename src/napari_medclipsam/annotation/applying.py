@@ -12,6 +12,7 @@ from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import NO_PROMPTS
 from napari_medclipsam.annotation.requests import MaskOutcome, TextAnswer, TextOutcome
+from napari_medclipsam.annotation.scores import scores_value
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, StackOutcome
 from napari_medclipsam.annotation.states import ObjectState, PackedMask, Proposal, SliceState
 
@@ -34,6 +35,8 @@ def apply_text(session: Session, outcome: TextOutcome) -> Change:
         state = _with_answer(session, state, answer)
     name = f'find "{request.text}", {session.place_name(request.at)}'
     parameters = {"text": request.text, "window": session.window, "answers": [_told(a) for a in outcome.answers]}
+    sure = {request.at.index: {a.saliency.text: a.certainty for a in outcome.answers}}
+    parameters["scores"] = scores_value(request.at.axis, sure, {request.at.index: outcome.look}, session.classes)
     return replace(
         session.book.commit(
             Deed("text", name, request.at, parameters, outcome.model),
@@ -191,6 +194,7 @@ def _stack_proposal(
 def _stack_parameters(session: Session, outcome: StackOutcome) -> dict[str, Any]:
     request = outcome.request
     parameters: dict[str, Any] = {"text": request.text, "window": session.window, "visited": sorted(outcome.visited)}
+    parameters["scores"] = scores_value(request.at.axis, outcome.certainties, outcome.looks, session.classes)
     if isinstance(request, PropagationRequest):
         parameters |= {"label": request.key.label, "number": request.key.number, "from": request.at.index}
     return parameters

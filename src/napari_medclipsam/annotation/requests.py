@@ -17,12 +17,14 @@ from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
 from napari_medclipsam.images.intensity import Window
+from napari_medclipsam.images.look import look_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, SaliencyMap, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_slice
 from napari_medclipsam.prompting.propagation import joined_masks
 from napari_medclipsam.reading_view import Turn
 from napari_medclipsam.results import SliceResult, StructureResult
+from napari_medclipsam.saliency.certainty import Certainty
 
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
@@ -53,12 +55,15 @@ class TextAnswer:
         The boxes and points that the segmenter got.
     estimated_iou : float
         The segmenter's estimate.
+    certainty : Certainty
+        How sure the model is of it.
     """
 
     saliency: SaliencyMap
     mask_yx: np.ndarray
     prompts: Prompts
     estimated_iou: float
+    certainty: Certainty
 
     @property
     def verdict(self) -> Verdict:
@@ -81,12 +86,15 @@ class TextOutcome:
         What was asked.
     answers : tuple of TextAnswer
         One per phrase.
+    look : numpy.ndarray
+        uint8 (16,): what the slice looks like, see `images.look`.
     model : str
         Who answered.
     """
 
     request: TextRequest
     answers: tuple[TextAnswer, ...]
+    look: np.ndarray
     model: str = ""
 
 
@@ -111,7 +119,8 @@ class TextRequest:
     ) -> TextOutcome:
         """Ask the models; see `pipeline.segment_slice` for what it raises."""
         result = segment_slice(self.image, self.text, grounder, segmenter, self.options)
-        return TextOutcome(self, stored_answers(result, self.turn), models_name(grounder, segmenter))
+        answers, look = stored_answers(result, self.turn), look_of(self.image)
+        return TextOutcome(self, answers, look, models_name(grounder, segmenter))
 
 
 def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
@@ -122,6 +131,7 @@ def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
             np.ascontiguousarray(turn.to_stored(result.label_yx == found.label)),
             _given_prompts(found).stored(turn, _stored_shape(result.label_yx.shape, turn)),
             found.estimated_iou,
+            Certainty.of(found.saliency, result.label_yx == found.label),
         )
         for found in result.structures
     )

@@ -19,11 +19,13 @@ from napari_medclipsam.annotation.prompts import prompts_of_mask
 from napari_medclipsam.annotation.requests import Cancelled, Progress, models_name, stored_answers
 from napari_medclipsam.annotation.states import PackedMask, Proposal
 from napari_medclipsam.images.intensity import Window
+from napari_medclipsam.images.look import look_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_slices
 from napari_medclipsam.prompting.propagation import Carried, blended, propagate
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.certainty import Certainty
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,10 @@ class StackOutcome:
         Slice index → phrase → proposal.
     visited : frozenset of int
         The slices that were decided, also those where nothing was found.
+    certainties : dict
+        Slice index → phrase → how sure the model is of it, found or not.
+    looks : dict
+        Slice index → uint8 (16,): what the slice looks like, see `images.look`.
     message : str
         One sentence about how it ended.
     model : str
@@ -47,6 +53,8 @@ class StackOutcome:
     request: PropagationRequest | VolumeRequest
     proposals: Mapping[int, Mapping[str, Proposal]]
     visited: frozenset[int]
+    certainties: Mapping[int, Mapping[str, Certainty]]
+    looks: Mapping[int, np.ndarray]
     message: str = ""
     model: str = ""
 
@@ -111,6 +119,8 @@ class PropagationRequest:
             self,
             self._proposals(found),
             frozenset(visited),
+            {index: {self.text: carried.certainty} for index, carried in found.items()},
+            {index: look for index, look in visit.looks.items() if index in visited},
             self._message(found, visit.stopped),
             models_name(grounder, segmenter),
         )
@@ -175,17 +185,27 @@ class VolumeRequest:
         slices = visit.slices(self.image, self.at, self.window, self.indices)
         turn = self.image.turn(self.at)
         proposals: dict[int, dict[str, Proposal]] = {}
-        visited, known = set(), False
+        certainties: dict[int, dict[str, Certainty]] = {}
+        known = False
         for index, result in segment_slices(slices, self.text, grounder, segmenter, self.options):
-            visited.add(index)
             known |= result.known
+            answers = stored_answers(result, turn)
+            certainties[index] = {a.saliency.text: a.certainty for a in answers}
             proposals[index] = {
                 a.saliency.text: Proposal(PackedMask.of(a.mask_yx), self.kind, a.estimated_iou, a.prompts)
-                for a in stored_answers(result, turn)
+                for a in answers
                 if a.mask_yx.any()
             }
         message = self._message(proposals, visit.stopped, known)
-        return StackOutcome(self, proposals, frozenset(visited), message, models_name(grounder, segmenter))
+        return StackOutcome(
+            self,
+            proposals,
+            frozenset(proposals),
+            certainties,
+            visit.looks,
+            message,
+            models_name(grounder, segmenter),
+        )
 
     def _message(self, proposals: Mapping[int, Mapping[str, Proposal]], stopped: bool, known: bool) -> str:
         n_found, n_seen = sum(bool(p) for p in proposals.values()), len(proposals)
@@ -202,6 +222,7 @@ class _Visit:
         self._total, self._progress, self._cancelled = total, progress, cancelled
         self._done = 0
         self.stopped = False
+        self.looks: dict[int, np.ndarray] = {}
 
     def slices(
         self, image: AnnotatedImage, at: SliceAt, window: Window, indices: Iterable[int]
@@ -211,7 +232,9 @@ class _Visit:
             if self.stopped or (self._cancelled is not None and self._cancelled()):
                 self.stopped = True
                 return
-            yield index, image.slice_pixels(at.moved(index), window)
+            pixels = image.slice_pixels(at.moved(index), window)
+            self.looks[index] = look_of(pixels)
+            yield index, pixels
             self.skip(1)
 
     def skip(self, n: int) -> None:

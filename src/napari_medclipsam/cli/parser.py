@@ -83,17 +83,21 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def _add_model_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--model",
-        default="lite",
-        metavar="NAME",
-        help="a model that does both, or GROUNDER+SEGMENTER such as biomedclip+sam-vit-b (default: lite)",
-    )
+    _add_loaded_models(p)
     p.add_argument(
         "--coarse",
         choices=("threshold", "otsu", "kmeans"),
         default="threshold",
         help="from saliency to a first mask: threshold for lite, otsu or kmeans for CLIP models",
+    )
+
+
+def _add_loaded_models(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--model",
+        default="lite",
+        metavar="NAME",
+        help="a model that does both, or GROUNDER+SEGMENTER such as biomedclip+sam-vit-b (default: lite)",
     )
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
 
@@ -223,6 +227,26 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     relocate.add_argument("case", metavar="CASE", help="such as c0001")
     relocate.add_argument("path", type=Path, metavar="PATH")
     relocate.add_argument("--accept-changed", action="store_true", help="take it although its content is another")
+    queue = action("queue", "which cases and slices need a reader most, and why")
+    queue.add_argument("--scan", action="store_true", help="first let the model look at every slice it has not seen")
+    queue.add_argument("--text", metavar="TEXT", help="what the scan looks for (default: all classes)")
+    _add_loaded_models(queue)
+    queue.add_argument("--case", metavar="CASE", help="only this case")
+    queue.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
+    queue.add_argument(
+        "--status",
+        action="append",
+        choices=("untouched", "prompted", "proposed", "accepted"),
+        help="only slices that are so; repeat for more (default: all but accepted)",
+    )
+    queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
+    queue.add_argument("--limit", type=_positive, default=20, metavar="N", help="show N slices (default: 20)")
+    queue.add_argument("--json", action="store_true", help="print JSON")
+    report = action("report", "what the work has cost, how good proposals were, and when to stop")
+    report.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="also write tables (CSV) and, with matplotlib, pictures (PNG)"
+    )
+    report.add_argument("--json", action="store_true", help="print JSON")
     for name, summary in (
         ("status", "how far each case is"),
         ("verify", "check every checksum, geometry and reference"),

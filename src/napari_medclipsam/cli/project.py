@@ -1,4 +1,4 @@
-"""``medclipsam project init | add | relocate | status | verify``."""
+"""``medclipsam project init | add | relocate | status | queue | report | verify``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from napari_medclipsam.cli import DONE, REFUSED
+from napari_medclipsam.cli import DONE, REFUSED, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Found, Study, images_in
@@ -23,6 +23,8 @@ def run(args: Namespace) -> int:
         "add": _add,
         "relocate": _relocate,
         "status": _status,
+        "queue": project_queue.run,
+        "report": project_report.run,
         "verify": _verify,
     }
     return actions[args.action](args)

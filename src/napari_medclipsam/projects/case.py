@@ -44,6 +44,8 @@ class Case:
         Which one it is.
     volume : Volume
         Its image, as it is in the file.
+    folder : pathlib.Path
+        Where its journal is.
 
     Attributes
     ----------
@@ -54,14 +56,16 @@ class Case:
     view : ReadingView
         The image as it is read, and the way back to the grid of the file. The session is on the grid of ``view.turned``
         (on its one slice for flat pictures).
+    reader : str
+        Whose name the records bear: that of the project; "" while a program works by itself.
     damages : tuple of Damage
         Places of the journal that could not be used; the reader must be told.
     """
 
-    def __init__(self, project: Project, study: Study, volume: Volume) -> None:
+    def __init__(self, project: Project, study: Study, volume: Volume, folder: Path) -> None:
         self._project = project
-        self.study = study
-        self.folder = project.case_folder(study.case)
+        self.study, self.reader = study, project.reader
+        self.folder = folder
         self.view = study.grid.view(volume)
         self.session = Session(annotated(self.view))
         self.session.classes = project.classes
@@ -136,11 +140,19 @@ class Case:
             self._write({"verb": "look", "at": list(at.position)}, durable=False)
 
     def note(self, parameters: dict[str, Any], at: SliceAt | None = None) -> str:
-        """Keep something that changes no mask, such as a flag; returns what the reader must be told, "" for nothing."""
+        """Keep something that changes no mask; returns what the reader must be told, "" for nothing.
+
+        The review queue knows ``{"flag": True}``, which puts a slice first until it is ``False``, and
+        ``{"note": "a text"}``. What was noted of a slice before is kept where it is not named again.
+        """
         fields: Record = {"verb": "note", "parameters": parameters}
         if at is not None:
             fields["at"] = list(at.position)
         return self._write(fields, durable=True)
+
+    def noted(self, at: SliceAt) -> dict[str, Any]:
+        """Return what was noted of a slice, see `note`."""
+        return dict(self._replay.notes.get(at, {}))
 
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:
@@ -152,7 +164,7 @@ class Case:
         return self._scribe.write(record, durable=durable, chore=chore)
 
     def _record(self, fields: Record) -> Record:
-        return {"time": utc_now(), "reader": self._project.reader, "case": self.study.case, **fields}
+        return {"time": utc_now(), "reader": self.reader, "case": self.study.case, **fields}
 
     def mask_zyx(self) -> np.ndarray:
         """Return the accepted mask on the grid of the file, uint8 (z, y, x)."""

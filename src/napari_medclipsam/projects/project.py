@@ -20,6 +20,7 @@ from napari_medclipsam.projects.documents import read_document, write_document
 from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, Journal
 from napari_medclipsam.projects.locking import FileLock, lock_or_reason
 from napari_medclipsam.projects.records import utc_now
+from napari_medclipsam.projects.second import require_second_reader
 from napari_medclipsam.projects.studies import (
     Found,
     Grid,
@@ -71,7 +72,7 @@ class Project:
         self._writing = threading.RLock()
         listed = read_document(folder / "studies.json", STUDIES_FORMAT)["studies"]
         self.studies = {study.case: study for study in map(Study.from_json, listed)}
-        self._open_cases: dict[str, Case] = {}
+        self._open_cases: dict[Path, Case] = {}
         self._journal = None if lock is None else Journal(folder / "journal.jsonl")
 
     @classmethod
@@ -152,9 +153,9 @@ class Project:
         if self.is_read_only:
             raise ProjectError(self.read_only)
 
-    def case_folder(self, case: str) -> Path:
-        """Return where a case has its journal."""
-        return self.folder / "cases" / case
+    def case_folder(self, case: str, *, second: bool = False) -> Path:
+        """Return where a case has its journal, or that of its second reading."""
+        return self.folder / "cases" / case / ("second" if second else "")
 
     def study(self, case: str) -> Study:
         """Return a study; raises `ProjectError` where there is none."""
@@ -261,35 +262,38 @@ class Project:
 
     # Cases.
 
-    def open_case(self, case: str) -> Case:
-        """Open a case for labelling, where it was left.
+    def open_case(self, case: str, *, second: bool = False) -> Case:
+        """Open a case for labelling, where it was left; or its blind second reading, see `second`.
 
         Raises
         ------
         ProjectError
-            If there is none, it is open already, its journal is from a newer version, or its image was moved or
-            changed: the message says what the reader can decide.
+            If there is none, it is open already, its journal is from a newer version, its image was moved or
+            changed (the message says what the reader can decide), or the reader may not do the second reading.
         MedclipsamError
             If the image can't be read.
         """
-        study = self.study(case)
-        if case in self._open_cases:
+        study, folder = self.study(case), self.case_folder(case, second=second)
+        if folder in self._open_cases:
             raise ProjectError(f"The case {case} is open already.")
+        if second:
+            require_second_reader(self.reader, self.summary(case), case_summary(folder, study.grid.shape))
         require_unchanged(study, self.folder)
-        opened = Case(self, study, study.read(self.folder))
+        opened = Case(self, study, study.read(self.folder), folder)
         if not self.is_read_only:
-            self._open_cases[case] = opened
+            self._open_cases[folder] = opened
         return opened
 
     def closed(self, case: Case) -> None:
         """Forget a case that has closed itself."""
-        self._open_cases.pop(case.study.case, None)
+        self._open_cases.pop(case.folder, None)
 
     def summary(self, case: str) -> Summary:
         """Return how far a case is, without its image; of an open one as it is now."""
-        if case in self._open_cases:
-            return self._open_cases[case].summary()
-        return case_summary(self.case_folder(case), self.study(case).grid.shape)
+        folder = self.case_folder(case)
+        if folder in self._open_cases:
+            return self._open_cases[folder].summary()
+        return case_summary(folder, self.study(case).grid.shape)
 
     def summaries(self) -> dict[str, Summary]:
         """Return how far every case is."""

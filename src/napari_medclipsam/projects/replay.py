@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.projects.codec import UNUSABLE, action_of, fields_of, slice_of
 from napari_medclipsam.projects.journal import Contents, Damage
 from napari_medclipsam.projects.records import Record
+from napari_medclipsam.projects.scores import Scores
+
+#: A longer pause between two records of a reader is no work.
+LONGEST_GAP_S = 60.0
 
 
 @dataclass
@@ -29,18 +35,38 @@ class History:
         Reader → verb → number of records.
     first, last : str
         Times; "" before there is a record.
+    active_s : dict
+        Reader → seconds of work: time between two records, where it is no more than a minute.
+    lasts : dict
+        Reader → time of the last record.
     """
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     first: str = ""
     last: str = ""
+    active_s: dict[str, float] = field(default_factory=dict)
+    lasts: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Count one more record."""
-        verbs = self.counts.setdefault(record.get("reader", ""), {})
+        reader, time = record.get("reader", ""), record["time"]
+        verbs = self.counts.setdefault(reader, {})
         verbs[record["verb"]] = verbs.get(record["verb"], 0) + 1
-        self.first = self.first or record["time"]
-        self.last = record["time"]
+        if reader:
+            worked_s = active_seconds(self.lasts.get(reader, ""), time)
+            self.active_s[reader] = round(self.active_s.get(reader, 0.0) + worked_s, 3)
+            self.lasts[reader] = time
+        self.first = self.first or time
+        self.last = time
+
+
+def active_seconds(before: str, after: str) -> float:
+    """Return the seconds of work between two times of records: 0 where it was a pause, or a clock went back."""
+    try:
+        gap_s = (datetime.fromisoformat(after) - datetime.fromisoformat(before)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+    return gap_s if 0 < gap_s <= LONGEST_GAP_S else 0.0
 
 
 class Replay:
@@ -67,6 +93,10 @@ class Replay:
         The classes as they were when the case was worked on last.
     damages : list of Damage
         What could not be used.
+    scores : Scores
+        What models said of the slices.
+    notes : dict
+        Slice → what readers noted of it: "flag", "note" and others; None stands for the whole case.
     """
 
     def __init__(self, book: Book) -> None:
@@ -78,6 +108,8 @@ class Replay:
         self.history = History()
         self.classes: list[Record] = []
         self.damages: list[Damage] = []
+        self.scores = Scores()
+        self.notes: dict[SliceAt | None, Record] = {}
 
     def run(self, contents: Contents) -> Replay:
         """Take everything that a journal holds; undo does not go back beyond a damage."""
@@ -110,6 +142,17 @@ class Replay:
             self.window = window if isinstance(window, str) else (float(window[0]), float(window[1]))
         if "label" in parameters:
             self.current = ObjectKey(parameters["label"], parameters["number"])
+        self._note_scores(record, parameters)
+
+    def _note_scores(self, record: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+        """Remember what a record adds to the ranking of slices; whatever is wrong with that harms no mask."""
+        shape = self.book.masks.labels.shape
+        with suppress(*UNUSABLE):
+            self.scores.take(parameters.get("scores", ()))
+            if record["verb"] == "note":
+                self.notes.setdefault(slice_of(record.get("at"), shape), {}).update(parameters)
+            for position, noted in parameters.get("notes", ()):
+                self.notes[slice_of(position, shape)] = dict(noted)
 
     def snapshot(self) -> Record:
         """Return fields of a record that gives all that is there now, for an empty book."""
@@ -123,6 +166,8 @@ class Replay:
         parameters: Record = {"text": self.text, "window": self.window} if self.text else {}
         if self.current is not None:
             parameters |= {"label": self.current.label, "number": self.current.number}
+        parameters["scores"] = self.scores.to_json()
+        parameters["notes"] = [[None if at is None else list(at.position), n] for at, n in self.notes.items()]
         fields = fields_of(Action(Deed("import", "", self.at, parameters), 0, self.book.states, tuple(voxels)))
         return {**fields, "verb": "snapshot", "parameters": parameters, "classes": self.classes}
 

@@ -14,6 +14,7 @@ from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.documents import read_document, write_document
 from napari_medclipsam.projects.journal import read_journal
 from napari_medclipsam.projects.replay import History, Replay
+from napari_medclipsam.projects.review import CaseReview
 
 SUMMARY_FORMAT = "medclipsam-summary"
 
@@ -43,6 +44,8 @@ class Summary:
         Who did what, and when.
     n_damages : int
         Places of the journal that can't be used.
+    review : CaseReview, optional
+        What the review queue needs; None for a case that nothing was done to.
     """
 
     n: int = 0
@@ -53,6 +56,7 @@ class Summary:
     labels: frozenset[int] = frozenset()
     history: History = field(default_factory=History)
     n_damages: int = 0
+    review: CaseReview | None = None
 
     @classmethod
     def of(cls, replay: Replay, n: int, size_bytes: int) -> Summary:
@@ -69,6 +73,7 @@ class Summary:
             frozenset(counts),
             replay.history,
             len(replay.damages),
+            CaseReview.of(replay),
         )
 
     @property
@@ -87,6 +92,7 @@ class Summary:
             "labels": sorted(self.labels),
             "history": asdict(self.history),
             "n_damages": self.n_damages,
+            "review": None if self.review is None else self.review.to_json(),
         }
         write_document(path, SUMMARY_FORMAT, fields, indent=None)
 
@@ -110,6 +116,7 @@ class Summary:
                 frozenset(value["labels"]),
                 History(**value["history"]),
                 value["n_damages"],
+                None if value["review"] is None else CaseReview.from_json(value["review"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProjectError(f"{path} is damaged; it is made again from the journal.") from error

@@ -72,7 +72,12 @@ def _of_case(project: Project, study: Study) -> Iterator[str]:
     except (MedclipsamError, OSError) as error:
         yield str(error)
         volume = None
-    path = project.case_folder(study.case) / "journal.jsonl"
+    for second in (False, True):
+        yield from _of_reading(project, study, volume, project.case_folder(study.case, second=second))
+
+
+def _of_reading(project: Project, study: Study, volume: Volume | None, folder: Path) -> Iterator[str]:
+    path = folder / "journal.jsonl"
     if not path.exists():
         return
     try:
@@ -86,7 +91,7 @@ def _of_case(project: Project, study: Study) -> Iterator[str]:
     yield from _told(path, [damage for damage in replay.damages if damage not in contents.damages])
     yield from _of_references(project, study, contents, replay)
     if volume is not None:
-        yield from _of_mask(project, study, volume, contents, replay)
+        yield from _of_mask(folder, study, volume, contents, replay)
 
 
 def _of_source(project: Project, study: Study) -> Iterator[str]:
@@ -145,9 +150,8 @@ def _of_references(project: Project, study: Study, contents: Contents, replay: R
         yield f"Labels {missing} of the mask have no class; they get one when the case is opened."
 
 
-def _of_mask(project: Project, study: Study, volume: Volume, contents: Contents, replay: Replay) -> Iterator[str]:
+def _of_mask(folder: Path, study: Study, volume: Volume, contents: Contents, replay: Replay) -> Iterator[str]:
     """Compare the mask file with the journal, where it should be up to date."""
-    folder = project.case_folder(study.case)
     path = folder / f"mask{mask_suffix(volume)}"
     try:
         # Both are written when a case is closed; after a crash they are older than the journal, and no harm is done.

@@ -25,6 +25,7 @@ from napari_medclipsam.models.contracts import (
 )
 from napari_medclipsam.prompting.appearance import Appearance
 from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin, mask_logits
+from napari_medclipsam.saliency.certainty import Certainty
 from napari_medclipsam.saliency.coarse import components
 
 _MOST_PARTS = 4
@@ -76,11 +77,14 @@ class Carried:
         float16; the mask is where they are positive.
     estimated_iou : float
         The segmenter's estimate.
+    certainty : Certainty
+        How sure it is, and what the text says of it.
     """
 
     index: int
     logits_yx: np.ndarray
     estimated_iou: float
+    certainty: Certainty
 
     @property
     def mask_yx(self) -> np.ndarray:
@@ -189,7 +193,8 @@ def propagate(
         first_iou = first_iou if first_iou is not None else result.estimated_iou
         if result.mask_yx.sum() < least_px or _is_another(before_yx, result, first_iou, rule):
             return
-        yield Carried(index, result.logits_yx.astype(np.float16), result.estimated_iou)
+        sure = Certainty.of_logits(result.logits_yx, saliency)
+        yield Carried(index, result.logits_yx.astype(np.float16), result.estimated_iou, sure)
         before_yx = result.mask_yx
 
 
@@ -229,5 +234,7 @@ def blended(
         logits = weight * parts[0] + (1 - weight) * parts[1]
         iou = weight * up.estimated_iou + (1 - weight) * down.estimated_iou
         if (logits > 0).any():
-            found[index] = Carried(index, logits.astype(np.float16), iou)
+            # The text says the same of the slice from both ends; the rest is said of a mask that is mostly the nearer.
+            nearer = up if weight >= 0.5 else down
+            found[index] = Carried(index, logits.astype(np.float16), iou, nearer.certainty)
     return found

@@ -1,0 +1,152 @@
+"""Letting a model look at every slice that nobody has decided, so that the queue can rank them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.annotation.requests import Cancelled
+from napari_medclipsam.errors import MedclipsamError, ProjectError
+from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.review import ENTROPY, STATUSES, CaseReview
+from napari_medclipsam.prompting.text import parse_structures
+
+# As many slices are one record: what is lost when the program is stopped, some seconds of work.
+_BLOCK = 16
+_ACCEPTED = STATUSES.index("accepted")
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What became of one case.
+
+    Parameters
+    ----------
+    case : str
+    n_slices : int
+        That were looked at now.
+    n_found : int
+        Of these, slices with a proposal.
+    trouble : str
+        Why it could not be scanned; "" where it could.
+    """
+
+    case: str
+    n_slices: int
+    n_found: int
+    trouble: str = ""
+
+
+def scan_text(project: Project, text: str | None = None) -> str:
+    """Return the text that a scan asks for: `text`, or the names of all classes.
+
+    Raises
+    ------
+    ProjectError
+        If there is neither.
+    PromptError
+        If the text can't be used.
+    """
+    asked = text or "; ".join(structure.name for structure in project.classes)
+    if not asked:
+        raise ProjectError("The project has no classes to look for; add one, or give a text: --text TEXT.")
+    return "; ".join(parse_structures(asked))
+
+
+def unscanned(project: Project, text: str) -> dict[str, list[int]]:
+    """Return the slices that are not accepted and that no model was asked `text` of: case → slice indices."""
+    structures = [project.classes.named(phrase) for phrase in parse_structures(text)]
+    found = {}
+    for case, summary in project.summaries().items():
+        review = summary.review or CaseReview.untouched(project.study(case).grid.shape)
+        todo = np.zeros(len(review.statuses), bool)
+        for structure in structures:
+            table = None if structure is None else review.tables.get(structure.label)
+            todo |= True if table is None else table[ENTROPY] < 0
+        indices = np.flatnonzero(todo & (review.statuses != _ACCEPTED)).tolist()
+        if indices:
+            found[case] = indices
+    return found
+
+
+def scan(
+    project: Project,
+    text: str,
+    grounder: TextGrounder,
+    segmenter: PromptableSegmenter,
+    *,
+    progress: Callable[[int], None] | None = None,
+    cancelled: Cancelled | None = None,
+) -> Iterator[Scanned]:
+    """Ask for a text in every slice that `unscanned` returns; yields case by case.
+
+    What it finds are proposals, recorded in the journal like those of a reader but under no reader's name. It can be
+    stopped at any time, and goes on where it was.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing; the cases to scan closed.
+    text : str
+        One structure, or several separated by ``;``; each becomes a class.
+    grounder, segmenter
+        The models.
+    progress : callable, optional
+        Called with the number of slices that were just done.
+    cancelled : callable, optional
+        Asked before each slice.
+
+    Raises
+    ------
+    ProjectError
+        If the project is open for reading only.
+    """
+    project.require_writable()
+    for phrase in parse_structures(text):
+        project.classes.named_or_added(phrase)
+    for case, indices in unscanned(project, text).items():
+        if cancelled is not None and cancelled():
+            return
+        try:
+            yield _scan_case(project, case, indices, text, (grounder, segmenter), progress, cancelled)
+        except MedclipsamError as error:
+            yield Scanned(case, 0, 0, str(error))
+
+
+def _scan_case(
+    project: Project,
+    case: str,
+    indices: Sequence[int],
+    text: str,
+    models: tuple[TextGrounder, PromptableSegmenter],
+    progress: Callable[[int], None] | None,
+    cancelled: Cancelled | None,
+) -> Scanned:
+    n_slices = n_found = 0
+    with project.open_case(case) as opened:
+        opened.reader = ""
+        review = opened.summary().review or CaseReview.untouched(project.study(case).grid.shape)
+        for first, last in _blocks(indices):
+            if cancelled is not None and cancelled():
+                break
+            request = opened.session.plan_volume(review.at(first), text, first=first, last=last)
+            outcome = request.run(*models, cancelled=cancelled)
+            opened.session.apply(outcome)
+            n_slices += len(outcome.visited)
+            n_found += sum(bool(found) for found in outcome.proposals.values())
+            if progress is not None:
+                progress(len(outcome.visited))
+    return Scanned(case, n_slices, n_found)
+
+
+def _blocks(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of runs of neighbouring indices, none longer than a block."""
+    start = 0
+    for stop in range(1, len(indices) + 1):
+        ends = stop == len(indices) or indices[stop] != indices[stop - 1] + 1
+        if ends or stop - start == _BLOCK:
+            yield indices[start], indices[stop - 1]
+            start = stop
