@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import nibabel
+import numpy as np
+
 from napari_medclipsam.projects.project import Project
 from synthetic import picture, save
 
@@ -56,3 +59,26 @@ def test_a_project_that_is_open_elsewhere_is_only_looked_at(run, nifti, tmp_path
         assert code == 0 and "ana has it open" in out
     code, _, err = run("project", "status", tmp_path)
     assert code == 2 and "project init" in err
+
+
+def test_export_and_import(run, nifti, tmp_path):
+    source, _ = nifti
+    run("project", "init", tmp_path / "p", "--class", "disk")
+    run("project", "add", tmp_path / "p", source)
+    code, _, err = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
+    assert code == 2 and "accept at least one slice" in err
+    mask = tmp_path / "mask.nii.gz"
+    image = nibabel.load(source)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[10:20, 10:20, 1:3] = 1
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)
+    code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 0 and "slices proposed" in out
+    code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask, "--accept")
+    assert code == 0 and "slices accepted" in out
+    code, out, _ = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
+    assert code == 0 and "1 of 1 cases" in out
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), labels)
+    nibabel.save(nibabel.Nifti1Image(labels[:, :, 1:], image.affine), mask)
+    code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 2 and "is not on the grid of the image" in err and "--resample" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,11 @@ class Case:
         return tuple(self._replay.damages)
 
     @property
+    def notes(self) -> Mapping[SliceAt | None, Mapping[str, Any]]:
+        """What its readers have noted of slices, and of the whole case (None); see `note`."""
+        return self._replay.notes
+
+    @property
     def volume(self) -> Volume:
         """The image as it is in the file."""
         return self.view.stored
@@ -136,11 +142,19 @@ class Case:
             self._write({"verb": "look", "at": list(at.position)}, durable=False)
 
     def note(self, parameters: dict[str, Any], at: SliceAt | None = None) -> str:
-        """Keep something that changes no mask, such as a flag; returns what the reader must be told, "" for nothing."""
+        """Keep something that changes no mask; returns what the reader must be told, "" for nothing.
+
+        With `at`, ``flag`` (bool) and ``note`` (a line) are of that slice; without it, ``done`` (bool) says that the
+        case needs no more work. What is not named stays as it is.
+        """
         fields: Record = {"verb": "note", "parameters": parameters}
         if at is not None:
             fields["at"] = list(at.position)
         return self._write(fields, durable=True)
+
+    def keep_classes(self) -> str:
+        """Have changed classes written without waiting for it; returns what the reader must be told."""
+        return self._write({"verb": "classes"}, durable=False)
 
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:

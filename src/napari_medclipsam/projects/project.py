@@ -23,6 +23,7 @@ from napari_medclipsam.projects.records import utc_now
 from napari_medclipsam.projects.studies import (
     Found,
     Grid,
+    SourceChangedError,
     Study,
     content_hash,
     files_of,
@@ -225,7 +226,7 @@ class Project:
 
         Raises
         ------
-        ProjectError
+        SourceChangedError
             If the content differs and that was not accepted.
         GeometryError
             If the geometry differs.
@@ -238,7 +239,7 @@ class Project:
         files = files_of(path, study.kind, study.series_uid)
         sha256 = content_hash(files)
         if sha256 != study.sha256 and not accept_changed:
-            raise ProjectError(
+            raise SourceChangedError(
                 f"The image at {path} is not the one that was added as {case}: its content differs. If the masks still "
                 "hold for it, use --accept-changed."
             )
@@ -266,11 +267,10 @@ class Project:
 
         Raises
         ------
-        ProjectError
-            If there is none, it is open already, its journal is from a newer version, or its image was moved or
-            changed: the message says what the reader can decide.
+        SourceMovedError, SourceChangedError
+            If its image was moved or changed: the message says what the reader can decide.
         MedclipsamError
-            If the image can't be read.
+            If there is none, it is open already, its journal is from a newer version, or the image can't be read.
         """
         study = self.study(case)
         if case in self._open_cases:
@@ -335,16 +335,18 @@ class Project:
             If something is labelled with it.
         """
         self.require_writable()
-        name = self.classes[label].name
-        cases = [case for case, summary in self.summaries().items() if label in summary.labels]
-        if cases:
+        if cases := self.cases_with(label):
             shown = ", ".join(cases[:5]) + (", …" if len(cases) > 5 else "")
             raise ProjectError(
-                f'The class "{name}" has masks or prompts in {len(cases)} cases ({shown}). Clear them there, or hide '
-                "the class."
+                f'The class "{self.classes[label].name}" has masks or prompts in {len(cases)} cases ({shown}). Clear '
+                "them there, or hide the class."
             )
         self.classes.remove(label)
         self.save_classes()
+
+    def cases_with(self, label: int) -> list[str]:
+        """Return the cases that have masks, prompts or proposals of a class."""
+        return [case for case, summary in self.summaries().items() if label in summary.labels]
 
     def _document(self) -> dict[str, Any]:
         head = {"id": self.id, "created": self._created}

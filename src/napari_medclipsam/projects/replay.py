@@ -67,6 +67,8 @@ class Replay:
         The classes as they were when the case was worked on last.
     damages : list of Damage
         What could not be used.
+    notes : dict
+        Slice → what readers noted of it: "flag", "note" and others; None stands for the whole case.
     """
 
     def __init__(self, book: Book) -> None:
@@ -78,6 +80,7 @@ class Replay:
         self.history = History()
         self.classes: list[Record] = []
         self.damages: list[Damage] = []
+        self.notes: dict[SliceAt | None, Record] = {}
 
     def run(self, contents: Contents) -> Replay:
         """Take everything that a journal holds; undo does not go back beyond a damage."""
@@ -103,7 +106,13 @@ class Replay:
         else:
             self.history.add(record)
         self.classes = record.get("classes", self.classes)
-        self.at = slice_of(record.get("at"), self.book.masks.labels.shape) or self.at
+        shape = self.book.masks.labels.shape
+        at = slice_of(record.get("at"), shape)
+        self.at = at or self.at
+        if record["verb"] == "note":
+            self.notes.setdefault(at, {}).update(parameters)
+        for position, noted in parameters.get("notes", ()):
+            self.notes[slice_of(position, shape)] = dict(noted)
         if "text" in parameters:
             self.text = parameters["text"]
         if (window := parameters.get("window")) is not None:
@@ -124,6 +133,7 @@ class Replay:
         if self.current is not None:
             parameters |= {"label": self.current.label, "number": self.current.number}
         fields = fields_of(Action(Deed("import", "", self.at, parameters), 0, self.book.states, tuple(voxels)))
+        parameters["notes"] = [[None if at is None else list(at.position), n] for at, n in self.notes.items()]
         return {**fields, "verb": "snapshot", "parameters": parameters, "classes": self.classes}
 
 

@@ -43,6 +43,10 @@ class Summary:
         Who did what, and when.
     n_damages : int
         Places of the journal that can't be used.
+    n_flags : int
+        Flagged slices.
+    is_done : bool
+        A reader has said that the case needs no more work.
     """
 
     n: int = 0
@@ -53,6 +57,8 @@ class Summary:
     labels: frozenset[int] = frozenset()
     history: History = field(default_factory=History)
     n_damages: int = 0
+    n_flags: int = 0
+    is_done: bool = False
 
     @classmethod
     def of(cls, replay: Replay, n: int, size_bytes: int) -> Summary:
@@ -69,6 +75,8 @@ class Summary:
             frozenset(counts),
             replay.history,
             len(replay.damages),
+            sum(bool(noted.get("flag")) for noted in replay.notes.values()),
+            bool(replay.notes.get(None, {}).get("done")),
         )
 
     @property
@@ -87,6 +95,8 @@ class Summary:
             "labels": sorted(self.labels),
             "history": asdict(self.history),
             "n_damages": self.n_damages,
+            "n_flags": self.n_flags,
+            "is_done": self.is_done,
         }
         write_document(path, SUMMARY_FORMAT, fields, indent=None)
 
@@ -110,6 +120,8 @@ class Summary:
                 frozenset(value["labels"]),
                 History(**value["history"]),
                 value["n_damages"],
+                value["n_flags"],
+                value["is_done"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProjectError(f"{path} is damaged; it is made again from the journal.") from error
