@@ -152,9 +152,10 @@ class Case:
             fields["at"] = list(at.position)
         return self._write(fields, durable=True)
 
-    def keep_classes(self) -> str:
-        """Have changed classes written without waiting for it; returns what the reader must be told."""
-        return self._write({"verb": "classes"}, durable=False)
+    def keep_classes(self) -> None:
+        """Have classes that have changed written, without waiting for it."""
+        if self._project.has_new_classes:
+            self._write({"verb": "classes"}, durable=False)
 
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:

@@ -39,13 +39,24 @@ class StudyRow:
     n_flags: int
 
 
-def study_row(project: Project, case: str) -> StudyRow:
-    """Return how far a study is; looks for its image, and reads its summary."""
+def study_row(project: Project, case: str, *, is_there: bool | None = None) -> StudyRow:
+    """Return how far a study is.
+
+    Parameters
+    ----------
+    project : Project
+        Where it belongs.
+    case : str
+        Its id.
+    is_there : bool, optional
+        Whether its image is where it should be; by default it is looked for.
+    """
     study, summary = project.study(case), project.summary(case)
     shape = study.grid.shape
     axis = None if summary.at is None else summary.at.axis
     n_slices = 1 if len(shape) == 2 else shape[axis or 0]
-    is_there = study.source(project.folder).exists()
+    if is_there is None:
+        is_there = study.source(project.folder).exists()
     n_accepted = summary.counts["accepted"]
     state = _state(summary, is_there, n_accepted >= n_slices)
     return StudyRow(case, _name(study), state, n_accepted, n_slices, summary.n_flags)

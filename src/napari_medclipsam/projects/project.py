@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -166,7 +166,9 @@ class Project:
 
     # Studies.
 
-    def add(self, images: Iterable[Found], *, copy: bool = False) -> Iterable[tuple[Found, Study | Exception]]:
+    def add(
+        self, images: Iterable[Found], *, copy: bool = False
+    ) -> Generator[tuple[Found, Study | Exception], None, None]:
         """Add images, one by one; yields each with its study, or with why it can't be added.
 
         An image that is in the project already is not added again: its study is yielded. The list of studies is written
@@ -308,13 +310,17 @@ class Project:
         self.changed_classes()
         self.write_classes()
 
+    @property
+    def has_new_classes(self) -> bool:
+        """True when classes or settings have changed since they were written last, or were about to be."""
+        return not self.is_read_only and self._document() != self._wanted
+
     def changed_classes(self) -> list[dict[str, Any]] | None:
         """Return the classes if they or the settings have changed since the last call, for `write_classes` to write."""
-        document = self._document()
-        if self.is_read_only or document == self._wanted:
+        if not self.has_new_classes:
             return None
-        self._wanted = document
-        classes: list[dict[str, Any]] = document["classes"]
+        self._wanted = self._document()
+        classes: list[dict[str, Any]] = self._wanted["classes"]
         return classes
 
     def write_classes(self) -> None:
