@@ -56,4 +56,4 @@ def test_every_study_has_a_word(folder, scan, state):
         if state == "source moved":
             scan.rename(scan.with_name("elsewhere.nii.gz"))
         row = study_row(project, "c0001")
-        assert (row.state, row.name, row.n_slices) == (state, "MUELLER_Hans.nii.gz", 4)
+        assert (row.state, row.name, row.n_slices) == (state, "MUELLER_Hans", 4)

@@ -76,5 +76,8 @@ def _state(summary: Summary, is_there: bool, is_complete: bool) -> State:
 
 
 def _name(study: Study) -> str:
+    path = Path(study.path)
     part = "" if study.volume_index is None else f" [{study.volume_index}]"
-    return f"{Path(study.path).name}{part}"
+    # Series are often called alike for every patient; the endings of files say nothing.
+    name = f"{path.parent.name}/{path.name}" if study.kind == "dicom" else path.name.split(".nii")[0]
+    return f"{name}{part}"

@@ -67,6 +67,7 @@ class CaseRow(QWidget):
         if noted is not None and not self.note.isModified():
             self.flag.setChecked(bool(noted.get("flag")))
             self.note.setText(noted.get("note", ""))
+            self.note.setCursorPosition(0)
         self.show_state()
 
     def show_state(self) -> None:

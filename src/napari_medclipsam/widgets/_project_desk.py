@@ -208,7 +208,11 @@ class ProjectDesk(QObject):
         """Save, again and again if the reader wants it; False: stay as we are."""
         while True:
             try:
-                self._run("Saving", lambda _: save())
+                if may_lose:
+                    # The window is closing: events that run meanwhile would find parts of it gone.
+                    save()
+                else:
+                    self._run("Saving", lambda _: save())
                 return True
             except OutputError as error:
                 n_steps = 0 if self.case is None else self.case.unsaved

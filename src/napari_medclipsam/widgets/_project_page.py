@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QGridLayout,
+    QHBoxLayout,
     QHeaderView,
     QLabel,
     QTableWidget,
@@ -50,6 +51,8 @@ class ProjectPage(QWidget):
         super().__init__()
         self._desk = desk
         self.name = _label()
+        self.saved = QLabel()
+        self.saved.setToolTip("Whether every step is on the disk.")
         self.warning = _label()
         self.table = _table()
         self.table.cellDoubleClicked.connect(self._on_double_click)
@@ -65,6 +68,7 @@ class ProjectPage(QWidget):
         self._lay_out()
         self.setAcceptDrops(True)
         desk.changed.connect(self.refresh)
+        desk.saved.connect(self._show_saved)
         desk.said.connect(self.message.setText)
         self.refresh()
 
@@ -86,8 +90,11 @@ class ProjectPage(QWidget):
         self.import_mask = Button("Import mask …", tip, self._import)
         self._of_project = (close, files, folder, self.copy, self.export)
         column.addLayout(_row(new, opening, close))
-        for widget in (self.name, self.warning):
-            column.addWidget(widget)
+        head = QHBoxLayout()
+        head.addWidget(self.name, 1)
+        head.addWidget(self.saved)
+        column.addLayout(head)
+        column.addWidget(self.warning)
         column.addWidget(self.table, 1)
         # The next case of the review queue has its place beside these two.
         column.addLayout(_row(self.open_case, self.done))
@@ -108,8 +115,7 @@ class ProjectPage(QWidget):
         else:
             self.name.setText(f"{project.folder.name}, read by {project.reader}")
             self.name.setToolTip(str(project.folder))
-        self.warning.setText("" if project is None else project.read_only)
-        self.warning.setVisible(bool(self.warning.text()))
+        self._show_saved()
         for widget in self._of_project:
             widget.setEnabled(project is not None)
         self.open_case.setEnabled(project is not None)
@@ -117,6 +123,13 @@ class ProjectPage(QWidget):
             button.setEnabled(case is not None and project is not None and not project.read_only)
         self.done.setChecked(case is not None and bool(case.notes.get(None, {}).get("done")))
         self._fill([] if project is None else list(self._desk.rows.values()))
+
+    def _show_saved(self) -> None:
+        """Show what is on the disk: in a word, and trouble in a sentence of its own."""
+        project, (text, is_warning) = self._desk.project, self._desk.saved_text
+        self.saved.setText("" if is_warning else text)
+        self.warning.setText("" if project is None else project.read_only or (text if is_warning else ""))
+        self.warning.setVisible(bool(self.warning.text()))
 
     def _fill(self, rows: list[StudyRow]) -> None:
         self.table.setRowCount(len(rows))
