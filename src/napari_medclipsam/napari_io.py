@@ -76,7 +76,11 @@ def image_layer(volumes: Sequence[Volume], name: str) -> LayerData:
     name : str
         Of the layer.
     """
-    views = tuple(reading_view(volume) for volume in volumes)
+    return view_layer(tuple(reading_view(volume) for volume in volumes), name)
+
+
+def view_layer(views: tuple[ReadingView, ...], name: str) -> LayerData:
+    """Return an image as `image_layer`, on the grid that it was turned to before."""
     turned = views[0].turned
     flat = turned.affine is None and turned.shape_zyx[0] == 1
     arrays = [view.turned.array_zyx[0] if flat else view.turned.array_zyx for view in views]

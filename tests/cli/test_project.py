@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import nibabel
+import numpy as np
 import pytest
 
 from napari_medclipsam.annotation.places import SliceAt
@@ -113,3 +115,26 @@ def test_a_report_of_nothing_and_of_work(run, labelled, tmp_path):
     code, out, _ = run("project", "report", labelled, "--json")
     value = json.loads(out)
     assert value["total"]["n_slices"] == 1 and value["models"][0]["name"] == "both" and value["stop"]["plateau"] is None
+
+
+def test_export_and_import(run, nifti, tmp_path):
+    source, _ = nifti
+    run("project", "init", tmp_path / "p", "--class", "disk")
+    run("project", "add", tmp_path / "p", source)
+    code, _, err = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
+    assert code == 2 and "accept at least one slice" in err
+    mask = tmp_path / "mask.nii.gz"
+    image = nibabel.load(source)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[10:20, 10:20, 1:3] = 1
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)
+    code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 0 and "slices proposed" in out
+    code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask, "--accept")
+    assert code == 0 and "slices accepted" in out
+    code, out, _ = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
+    assert code == 0 and "1 of 1 cases" in out
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), labels)
+    nibabel.save(nibabel.Nifti1Image(labels[:, :, 1:], image.affine), mask)
+    code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 2 and "is not on the grid of the image" in err and "--resample" in err

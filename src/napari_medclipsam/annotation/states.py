@@ -11,7 +11,7 @@ import numpy as np
 from napari_medclipsam.annotation.places import ObjectKey, bounding_part
 from napari_medclipsam.annotation.prompts import NO_PROMPTS, Prompts
 
-Source = Literal["text", "prompts", "propagation", "volume"]
+Source = Literal["text", "prompts", "propagation", "volume", "import"]
 Status = Literal["untouched", "prompted", "proposed", "accepted"]
 
 
@@ -62,7 +62,7 @@ class Proposal:
     ----------
     mask : PackedMask
         Of one object in one slice.
-    source : {"text", "prompts", "propagation", "volume"}
+    source : {"text", "prompts", "propagation", "volume", "import"}
         What it was made from.
     estimated_iou : float
         The segmenter's own estimate, in [0, 1]; settles overlaps under the policy "score".

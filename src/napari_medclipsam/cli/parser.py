@@ -161,12 +161,7 @@ def _add_masks(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
         )
-    export.add_argument(
-        "--format",
-        required=True,
-        choices=("nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"),
-        help="csv: volumes and diameters",
-    )
+    _add_format(export)
     export.add_argument(
         "--output",
         type=Path,
@@ -186,6 +181,15 @@ def _add_masks(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         required=True,
         metavar="PATH",
         help=".nii.gz (or .png, .tif), or a new folder for a NIfTI file per class",
+    )
+
+
+def _add_format(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--format",
+        required=True,
+        choices=("nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"),
+        help="csv: volumes and diameters",
     )
 
 
@@ -247,6 +251,29 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="FOLDER", help="also write tables (CSV) and, with matplotlib, pictures (PNG)"
     )
     report.add_argument("--json", action="store_true", help="print JSON")
+    export = action("export", "write the accepted masks in the format of another program")
+    _add_format(export)
+    export.add_argument("--output", type=Path, required=True, metavar="PATH", help="a new folder; for csv a file")
+    export.add_argument(
+        "--case",
+        action="append",
+        default=[],
+        dest="cases",
+        metavar="CASE",
+        help="such as c0001; repeat for more (default: every case with something accepted)",
+    )
+    export.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="dicom-seg: write de-identified copies of the series too, and a report; the other formats hold no header",
+    )
+    importing = action("import", "take in a mask of another program, as proposals")
+    importing.add_argument("case", metavar="CASE", help="such as c0001")
+    importing.add_argument("mask", type=Path, metavar="MASK", help="NIfTI, PNG, TIFF or DICOM-SEG")
+    importing.add_argument("--accept", action="store_true", help="accept it at once")
+    importing.add_argument(
+        "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
+    )
     for name, summary in (
         ("status", "how far each case is"),
         ("verify", "check every checksum, geometry and reference"),

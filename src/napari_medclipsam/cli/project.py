@@ -1,4 +1,4 @@
-"""``medclipsam project init | add | relocate | status | queue | report | verify``."""
+"""``medclipsam project init | add | relocate | status | queue | report | export | import | verify``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from napari_medclipsam.cli import DONE, REFUSED, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Found, Study, images_in
 from napari_medclipsam.projects.summary import Summary
@@ -25,6 +27,8 @@ def run(args: Namespace) -> int:
         "status": _status,
         "queue": project_queue.run,
         "report": project_report.run,
+        "export": _export,
+        "import": _import,
         "verify": _verify,
     }
     return actions[args.action](args)
@@ -107,6 +111,34 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
 
 def _classes(project: Project) -> str:
     return ", ".join(f"{c.label} {c.name}" for c in project.classes) or "none yet"
+
+
+def _export(args: Namespace) -> int:
+    n_left_out = 0
+    with Project.open(args.project, args.reader) as project:
+        cases = args.cases or labelled_cases(project)
+        with progress_bar(len(cases), "cases") as bar:
+
+            def told(case: str, error: MedclipsamError | None) -> None:
+                nonlocal n_left_out
+                bar.update()
+                if error is not None:
+                    n_left_out += 1
+                    bar.write(f"medclipsam: {case}: {error}", file=sys.stderr)
+
+            export_project(project, args.format, args.output, cases, told, deidentify=args.deidentify)
+        print(f"{args.output}: {len(cases) - n_left_out} of {len(project.studies)} cases, {n_left_out} refused.")
+    return REFUSED if n_left_out else DONE
+
+
+def _import(args: Namespace) -> int:
+    with Project.open(args.project, args.reader) as project:
+        project.require_writable()
+        with project.open_case(args.case) as case:
+            change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
+            how = "accepted" if args.accept else "proposed"
+            print(change.message or f"{args.case}: {len(change.slices)} slices {how}.")
+    return DONE
 
 
 def _verify(args: Namespace) -> int:

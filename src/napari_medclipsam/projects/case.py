@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,11 @@ class Case:
         return tuple(self._replay.damages)
 
     @property
+    def notes(self) -> Mapping[SliceAt | None, Mapping[str, Any]]:
+        """What its readers have noted of slices, and of the whole case (None); see `note`."""
+        return self._replay.notes
+
+    @property
     def volume(self) -> Volume:
         """The image as it is in the file."""
         return self.view.stored
@@ -142,8 +148,9 @@ class Case:
     def note(self, parameters: dict[str, Any], at: SliceAt | None = None) -> str:
         """Keep something that changes no mask; returns what the reader must be told, "" for nothing.
 
-        The review queue knows ``{"flag": True}``, which puts a slice first until it is ``False``, and
-        ``{"note": "a text"}``. What was noted of a slice before is kept where it is not named again.
+        With `at`, ``flag`` (bool), which puts the slice first in the review queue, and ``note`` (a line) are of that
+        slice; without it, ``done`` (bool) says that the
+        case needs no more work. What is not named stays as it is.
         """
         fields: Record = {"verb": "note", "parameters": parameters}
         if at is not None:
@@ -153,6 +160,11 @@ class Case:
     def noted(self, at: SliceAt) -> dict[str, Any]:
         """Return what was noted of a slice, see `note`."""
         return dict(self._replay.notes.get(at, {}))
+
+    def keep_classes(self) -> None:
+        """Have classes that have changed written, without waiting for it."""
+        if self._project.has_new_classes:
+            self._write({"verb": "classes"}, durable=False)
 
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:

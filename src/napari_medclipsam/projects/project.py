@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from napari_medclipsam.projects.second import require_second_reader
 from napari_medclipsam.projects.studies import (
     Found,
     Grid,
+    SourceChangedError,
     Study,
     content_hash,
     files_of,
@@ -166,7 +167,9 @@ class Project:
 
     # Studies.
 
-    def add(self, images: Iterable[Found], *, copy: bool = False) -> Iterable[tuple[Found, Study | Exception]]:
+    def add(
+        self, images: Iterable[Found], *, copy: bool = False
+    ) -> Generator[tuple[Found, Study | Exception], None, None]:
         """Add images, one by one; yields each with its study, or with why it can't be added.
 
         An image that is in the project already is not added again: its study is yielded. The list of studies is written
@@ -226,7 +229,7 @@ class Project:
 
         Raises
         ------
-        ProjectError
+        SourceChangedError
             If the content differs and that was not accepted.
         GeometryError
             If the geometry differs.
@@ -239,7 +242,7 @@ class Project:
         files = files_of(path, study.kind, study.series_uid)
         sha256 = content_hash(files)
         if sha256 != study.sha256 and not accept_changed:
-            raise ProjectError(
+            raise SourceChangedError(
                 f"The image at {path} is not the one that was added as {case}: its content differs. If the masks still "
                 "hold for it, use --accept-changed."
             )
@@ -267,11 +270,11 @@ class Project:
 
         Raises
         ------
-        ProjectError
-            If there is none, it is open already, its journal is from a newer version, its image was moved or
-            changed (the message says what the reader can decide), or the reader may not do the second reading.
+        SourceMovedError, SourceChangedError
+            If its image was moved or changed: the message says what the reader can decide.
         MedclipsamError
-            If the image can't be read.
+            If there is none, it is open already, its journal is from a newer version, the image can't be read, or the
+            reader may not do the second reading.
         """
         study, folder = self.study(case), self.case_folder(case, second=second)
         if folder in self._open_cases:
@@ -312,13 +315,17 @@ class Project:
         self.changed_classes()
         self.write_classes()
 
+    @property
+    def has_new_classes(self) -> bool:
+        """True when classes or settings have changed since they were written last, or were about to be."""
+        return not self.is_read_only and self._document() != self._wanted
+
     def changed_classes(self) -> list[dict[str, Any]] | None:
         """Return the classes if they or the settings have changed since the last call, for `write_classes` to write."""
-        document = self._document()
-        if self.is_read_only or document == self._wanted:
+        if not self.has_new_classes:
             return None
-        self._wanted = document
-        classes: list[dict[str, Any]] = document["classes"]
+        self._wanted = self._document()
+        classes: list[dict[str, Any]] = self._wanted["classes"]
         return classes
 
     def write_classes(self) -> None:
@@ -339,16 +346,18 @@ class Project:
             If something is labelled with it.
         """
         self.require_writable()
-        name = self.classes[label].name
-        cases = [case for case, summary in self.summaries().items() if label in summary.labels]
-        if cases:
+        if cases := self.cases_with(label):
             shown = ", ".join(cases[:5]) + (", …" if len(cases) > 5 else "")
             raise ProjectError(
-                f'The class "{name}" has masks or prompts in {len(cases)} cases ({shown}). Clear them there, or hide '
-                "the class."
+                f'The class "{self.classes[label].name}" has masks or prompts in {len(cases)} cases ({shown}). Clear '
+                "them there, or hide the class."
             )
         self.classes.remove(label)
         self.save_classes()
+
+    def cases_with(self, label: int) -> list[str]:
+        """Return the cases that have masks, prompts or proposals of a class."""
+        return [case for case, summary in self.summaries().items() if label in summary.labels]
 
     def _document(self) -> dict[str, Any]:
         head = {"id": self.id, "created": self._created}

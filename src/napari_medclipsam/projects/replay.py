@@ -135,7 +135,13 @@ class Replay:
         else:
             self.history.add(record)
         self.classes = record.get("classes", self.classes)
-        self.at = slice_of(record.get("at"), self.book.masks.labels.shape) or self.at
+        shape = self.book.masks.labels.shape
+        at = slice_of(record.get("at"), shape)
+        self.at = at or self.at
+        if record["verb"] == "note":
+            self.notes.setdefault(at, {}).update(parameters)
+        for position, noted in parameters.get("notes", ()):
+            self.notes[slice_of(position, shape)] = dict(noted)
         if "text" in parameters:
             self.text = parameters["text"]
         if (window := parameters.get("window")) is not None:
@@ -167,8 +173,8 @@ class Replay:
         if self.current is not None:
             parameters |= {"label": self.current.label, "number": self.current.number}
         parameters["scores"] = self.scores.to_json()
-        parameters["notes"] = [[None if at is None else list(at.position), n] for at, n in self.notes.items()]
         fields = fields_of(Action(Deed("import", "", self.at, parameters), 0, self.book.states, tuple(voxels)))
+        parameters["notes"] = [[None if at is None else list(at.position), n] for at, n in self.notes.items()]
         return {**fields, "verb": "snapshot", "parameters": parameters, "classes": self.classes}
 
 

@@ -25,6 +25,14 @@ _SUFFIXES = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _AFFINE_SLACK = 1e-4
 
 
+class SourceMovedError(ProjectError):
+    """The image of a case is not where it was."""
+
+
+class SourceChangedError(ProjectError):
+    """The image of a case is not what it was when it was added."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """What slices, boxes and masks of a case are counted on: the image turned the way it is read.
@@ -290,7 +298,7 @@ def require_unchanged(study: Study, project_folder: Path) -> None:
 
     Raises
     ------
-    ProjectError
+    SourceMovedError, SourceChangedError
         With what the reader can decide.
     """
     path = study.source(project_folder)
@@ -298,12 +306,12 @@ def require_unchanged(study: Study, project_folder: Path) -> None:
         files = files_of(path, study.kind, study.series_uid)
         same = size_and_time(files) == (study.size_bytes, study.modified_ns) or content_hash(files) == study.sha256
     except (ImageError, OSError) as error:
-        raise ProjectError(
+        raise SourceMovedError(
             f"The image of {study.case} is not at {path} any more. Put it back, or say where it is now: "
             f"medclipsam project relocate PROJECT {study.case} PATH."
         ) from error
     if not same:
-        raise ProjectError(
+        raise SourceChangedError(
             f"The image of {study.case} at {path} has changed since it was added. Restore it; or, if its masks still "
             f"hold, accept it: medclipsam project relocate PROJECT {study.case} PATH --accept-changed."
         )

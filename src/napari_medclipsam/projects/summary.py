@@ -46,6 +46,10 @@ class Summary:
         Places of the journal that can't be used.
     review : CaseReview, optional
         What the review queue needs; None for a case that nothing was done to.
+    n_flags : int
+        Flagged slices.
+    is_done : bool
+        A reader has said that the case needs no more work.
     """
 
     n: int = 0
@@ -57,6 +61,8 @@ class Summary:
     history: History = field(default_factory=History)
     n_damages: int = 0
     review: CaseReview | None = None
+    n_flags: int = 0
+    is_done: bool = False
 
     @classmethod
     def of(cls, replay: Replay, n: int, size_bytes: int) -> Summary:
@@ -74,6 +80,8 @@ class Summary:
             replay.history,
             len(replay.damages),
             CaseReview.of(replay),
+            sum(bool(noted.get("flag")) for noted in replay.notes.values()),
+            bool(replay.notes.get(None, {}).get("done")),
         )
 
     @property
@@ -93,6 +101,8 @@ class Summary:
             "history": asdict(self.history),
             "n_damages": self.n_damages,
             "review": None if self.review is None else self.review.to_json(),
+            "n_flags": self.n_flags,
+            "is_done": self.is_done,
         }
         write_document(path, SUMMARY_FORMAT, fields, indent=None)
 
@@ -117,6 +127,8 @@ class Summary:
                 History(**value["history"]),
                 value["n_damages"],
                 None if value["review"] is None else CaseReview.from_json(value["review"]),
+                value["n_flags"],
+                value["is_done"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProjectError(f"{path} is damaged; it is made again from the journal.") from error

@@ -69,7 +69,10 @@ STACK_ACTIONS = (
     ),
     Action("reject_all", "Shift-J", "Reject all", "Throw the proposals of all slices of the range away.", "reject_all"),
 )
-ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS
+PROJECT_ACTIONS = (
+    Action("toggle_flag", "Shift-F", "Flag", "Flag this slice of a project to come back to it, or take the flag away."),
+)
+ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS + PROJECT_ACTIONS
 
 #: Further lines of the cheat sheet: what the mouse and napari's own keys do here.
 MOUSE = (

@@ -94,7 +94,12 @@ def _displayed_axes(layer: Layer, dims: Dims) -> tuple[int, int] | None:
 
 
 def go_to(layer: Layer, dims: Dims, at: SliceAt) -> None:
-    """Make the viewer show a slice."""
+    """Make the viewer show a slice, across another axis if need be."""
+    shown = _displayed_axes(layer, dims)
+    if shown is not None and set(shown) != set(at.axes_yx):
+        first = dims.ndim - layer.ndim
+        down, across = (first + axis for axis in at.axes_yx)
+        dims.order = (*(axis for axis in range(dims.ndim) if axis not in (down, across)), down, across)
     data = [0 if index is None else index for index in at.position]
     world = layer.data_to_world(data)
     first = dims.ndim - layer.ndim

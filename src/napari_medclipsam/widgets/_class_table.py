@@ -24,6 +24,7 @@ from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
+    from napari_medclipsam.widgets._project_desk import ProjectDesk
     from napari_medclipsam.widgets._workspace import Workspace
 
 _COLUMNS = (
@@ -43,11 +44,13 @@ class ClassTable(QWidget):
     ----------
     workspace : Workspace
         Whose session has the classes.
+    desk : ProjectDesk
+        Other cases may have masks of them, too.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, desk: ProjectDesk) -> None:
         super().__init__()
-        self._workspace = workspace
+        self._workspace, self._desk = workspace, desk
         self.said = workspace.said
         self._shown: object = None
         self.table = _table()
@@ -117,7 +120,10 @@ class ClassTable(QWidget):
         self._shown = None
         try:
             if item.column() == _NAME:
-                session.classes.rename(label, item.text())
+                # A question closes the editor of the table: what was typed is taken first.
+                name = item.text()
+                if self._desk.may_rename(label, name):
+                    session.classes.rename(label, name)
             else:
                 session.classes.show(label, item.checkState() == Qt.CheckState.Checked)
         finally:
@@ -169,8 +175,10 @@ class ClassTable(QWidget):
     @said_on_error
     def _remove(self) -> None:
         session = self._workspace.require_session()
-        if session.current is not None:
-            self._workspace.draw(session.remove_class(session.current.label))
+        if session.current is None:
+            return
+        is_done = self._desk.remove_class(session.current.label)
+        self._workspace.draw(Change(classes=True) if is_done else session.remove_class(session.current.label))
 
 
 def _table() -> QTableWidget:

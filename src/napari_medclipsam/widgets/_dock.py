@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QSize, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -27,11 +27,14 @@ from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
 from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons
+from napari_medclipsam.widgets._case_row import CaseRow
 from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
 from napari_medclipsam.widgets._keys_page import KeysPage
 from napari_medclipsam.widgets._options_page import OptionsPage
+from napari_medclipsam.widgets._project_desk import ProjectDesk, release
+from napari_medclipsam.widgets._project_page import ProjectPage
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
 from napari_medclipsam.widgets._status import Status
@@ -67,7 +70,8 @@ class MedClipSamDock(QWidget):
         # napari hands plugins a proxy, whose layers are proxies too and never the same object twice.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.workspace = Workspace(self.viewer, self)
-        self.verbs = Verbs(self.workspace)
+        self.project = ProjectDesk(self.workspace, self)
+        self.verbs = Verbs(self.workspace, self.project)
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
         history = TextHistory()
@@ -75,7 +79,9 @@ class MedClipSamDock(QWidget):
         self.answers = AnswerLabel()
         self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
         self.tools = ToolButtons(self.verbs)
-        self.classes = ClassTable(self.workspace)
+        self.classes = ClassTable(self.workspace, self.project)
+        self.case_row = CaseRow(self.workspace, self.project)
+        self.project_page = ProjectPage(self.project)
         self.place = QLabel()
         self.place.setToolTip("The slice on screen, and how far it is.")
         self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
@@ -96,8 +102,10 @@ class MedClipSamDock(QWidget):
             events.connect(self._on_layers)
         self._is_closed = False
         worker = self.workspace.work.worker
-        # A window that closes destroys its docks without closing them.
+        # A window that closes destroys its docks without closing them; it has been asked to save (`eventFilter`).
         self.destroyed.connect(lambda: worker.close())
+        held = self.project.held
+        self.destroyed.connect(lambda: release(held))
         self._on_layers()
         # Loading in a thread slows the window down all the same: a dock that is shown is drawn first.
         self._load = QTimer(self)
@@ -117,15 +125,17 @@ class MedClipSamDock(QWidget):
         last.addWidget(save, 1)
         for widget in (
             *(self.image_row, self.find_row, self.answers, self.saliency_row, self.tools),
-            *(self.classes, self.place, self.actions_, self.range_row, self.stack_actions),
+            *(self.classes, self.case_row, self.place, self.actions_, self.range_row, self.stack_actions),
         ):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
         column.addWidget(self.status)
         tabs.addTab(main, "Label")
+        tabs.addTab(self.project_page, "Project")
         tabs.addTab(_scrolled(self.options), "Options")
         tabs.addTab(_scrolled(KeysPage()), "Keys")
-        for index, tip in enumerate(("Find, correct, accept.", "Model, device, overlaps.", "Every key.")):
+        tips = ("Find, correct, accept.", "Many studies in one folder.", "Model, device, overlaps.", "Every key.")
+        for index, tip in enumerate(tips):
             tabs.setTabToolTip(index, tip)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -143,6 +153,7 @@ class MedClipSamDock(QWidget):
         self.range_row.refresh()
         self.options.refresh()
         self.classes.refresh()
+        self.case_row.refresh()
         self.answers.show_answers(session.answers(at) if session is not None and at is not None else ())
         self.place.setText(self._place_text())
         for name in ("undo", "redo"):
@@ -151,7 +162,7 @@ class MedClipSamDock(QWidget):
             button.setEnabled(bool(step))
             button.setStatusTip(step)
         phrases = [p for structure in phrase_book().structures.values() for p in structure.nouns]
-        names = [] if session is None else [structure.name for structure in session.classes]
+        names = [] if session is None else [text for c in session.classes for text in (c.name, *c.prompts)]
         self.find_row.suggest([*phrases, *names])
         masks = self.workspace.masks
         self.keys.bind(self.workspace.helper_layers(), masks.masks if masks else None)
@@ -238,6 +249,8 @@ class MedClipSamDock(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Be drawn before the models load."""
         super().showEvent(event)
+        if (window := self.window()) is not None and window is not self:
+            window.installEventFilter(self)
         if self._load.isActive():
             self._load.start(_DRAWN_MS)
 
@@ -245,6 +258,13 @@ class MedClipSamDock(QWidget):
         """End all work: no thread is left."""
         self.shut()
         super().closeEvent(event)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Save before the window closes; where that can't be done, the reader decides whether it does."""
+        if event is not None and event.type() == QEvent.Type.Close and not self.project.save():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Follow the theme; end all work when napari takes this widget out of its dock, all that its cross does."""
@@ -257,9 +277,11 @@ class MedClipSamDock(QWidget):
             self._is_docked = self.parent() is not None
 
     def _color_icons(self) -> None:
-        color = get_theme(self.viewer.theme).icon.as_hex()
+        theme = get_theme(self.viewer.theme)
         for button in self.findChildren(Button):
-            button.color_icon(color)
+            button.color_icon(theme.icon.as_hex())
+        for widget in (self.case_row, self.project_page):
+            widget.color_warning(theme.warning.as_hex())
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""
@@ -273,6 +295,7 @@ class MedClipSamDock(QWidget):
         self.workspace.work.happened.disconnect(self._on_event)
         self.status.close_activity()
         self.keys.unbind()
+        self.project.shut()
         self.workspace.close()
 
 

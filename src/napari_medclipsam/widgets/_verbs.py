@@ -16,6 +16,7 @@ from napari_medclipsam.widgets._said import said_on_error
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from napari_medclipsam.widgets._project_desk import ProjectDesk
     from napari_medclipsam.widgets._workspace import Workspace
 
 Tool = Literal["look", "point", "box", "move", "paint", "erase"]
@@ -29,10 +30,13 @@ class Verbs:
     ----------
     workspace : Workspace
         What they work on.
+    desk : ProjectDesk
+        Whose case it may be.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, desk: ProjectDesk) -> None:
         self._workspace = workspace
+        self.toggle_flag = desk.toggle_flag
         self.said = workspace.said
 
     # Words.

@@ -65,10 +65,16 @@ class Workspace(QObject):
         Something that widgets show may have changed.
     said : Signal of str
         A sentence for the user.
+    settled : Signal of SliceAt
+        Scrolling has come to rest at a slice.
+    classes_changed : Signal
+        Names, colours or number of the classes may be others.
     """
 
     refreshed = Signal()
     said = Signal(str)
+    settled = Signal(object)
+    classes_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -102,6 +108,11 @@ class Workspace(QObject):
         """Return the image layers that can be labelled: all but our own."""
         own = self.saliency.layers if self.saliency else ()
         return [layer for layer in self.viewer.layers if isinstance(layer, Image) and layer not in own]
+
+    @staticmethod
+    def adopt(image: Image, session: Session) -> None:
+        """Have an image, which need not be in the viewer yet, labelled with a session that is there already."""
+        _SESSIONS[image] = session
 
     @said_on_error
     def label(self, image: Image | None, labels: Labels | None = None) -> None:
@@ -227,6 +238,8 @@ class Workspace(QObject):
         if change.message:
             self.said.emit(change.message)
         self.refreshed.emit()
+        if change.classes:
+            self.classes_changed.emit()
 
     def _show_prompts(self) -> None:
         if self.prompts is not None and self.session is not None:
@@ -267,6 +280,7 @@ class Workspace(QObject):
     def _on_settled(self) -> None:
         if self.session is not None and self.at is not None:
             self.work.look_ahead(self.session, self.at, self._scrolled)
+            self.settled.emit(self.at)
 
     def _on_contrast(self) -> None:
         """Let the models see what the reader sees."""

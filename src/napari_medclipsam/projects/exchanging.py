@@ -1,0 +1,211 @@
+"""Masks of a project out to other programs, and masks of other programs into a case."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from napari_medclipsam.annotation.book import Book, Change
+from napari_medclipsam.annotation.bringing_in import bring_in
+from napari_medclipsam.annotation.classes import StructureClass
+from napari_medclipsam.annotation.places import ObjectKey
+from napari_medclipsam.errors import GeometryError, ImageError, MedclipsamError, OutputError, ProjectError
+from napari_medclipsam.exchange.case import Case as Masks
+from napari_medclipsam.exchange.case import LabelClass
+from napari_medclipsam.exchange.coco import export_coco
+from napari_medclipsam.exchange.deidentify import Deidentifier
+from napari_medclipsam.exchange.dicom_source import open_source
+from napari_medclipsam.exchange.importing import import_masks
+from napari_medclipsam.exchange.measures import export_measures
+from napari_medclipsam.exchange.nifti_files import export_classes_nifti, export_labels_nifti
+from napari_medclipsam.exchange.nnunet import export_nnunet
+from napari_medclipsam.exchange.seg_export import export_seg
+from napari_medclipsam.exchange.series_export import export_deidentified
+from napari_medclipsam.files import atomic_folder, atomic_path
+from napari_medclipsam.projects.case import Case
+from napari_medclipsam.projects.journal import read_journal
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.replay import Replay
+from napari_medclipsam.projects.studies import require_unchanged, stored_mask
+
+Format = Literal["nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_TOGETHER = {"nnunet": export_nnunet, "coco": export_coco, "csv": export_measures}
+_KEY_BYTES = 32
+_NO_UNDO = 1
+
+Told = Callable[[str, MedclipsamError | None], None]
+"""Told each case and why it was left out, None where it was not; may raise, which ends the export without a trace."""
+
+
+def labelled_cases(project: Project) -> list[str]:
+    """Return the cases in which something was accepted or drawn: what is exported where no case is named."""
+    return [case for case, s in project.summaries().items() if s.voxels or s.counts["accepted"]]
+
+
+def export_project(
+    project: Project, form: Format, output: Path, cases: Sequence[str], told: Told, *, deidentify: bool = False
+) -> None:
+    """Export the accepted masks of cases; each is read back before it counts.
+
+    Parameters
+    ----------
+    project : Project
+        Is only read, but for the key with which it de-identifies.
+    form : str
+        One of `Format`.
+    output : pathlib.Path
+        A new folder; for "csv" a file. "nnunet" and "coco" make one data set of all cases; the others write a file or
+        folder per case, named by its id.
+    cases : sequence of str
+        Their ids.
+    told : callable
+        See `Told`. A case that can't be exported does not keep the others from it, but in a data set.
+    deidentify : bool
+        For "dicom-seg": take the patient out of copies of the images, and refer to these. Nothing else that is
+        exported holds more than masks, pixels, ids and names of classes.
+
+    Raises
+    ------
+    ImageError
+        If there is no case.
+    MedclipsamError
+        If the output can't be written, no case can be exported, or cases do not go together in a data set.
+    """
+    if not cases:
+        raise ImageError("There is nothing to export: accept at least one slice first.")
+    if form in _TOGETHER:
+        _TOGETHER[form](_readable(project, cases, told), output)
+        return
+    deidentifier = Deidentifier(_key(project)) if deidentify else None
+    n_written = 0
+    with atomic_folder(output) as folder:
+        for case in cases:
+            try:
+                _write(project, form, case, folder, deidentifier)
+            except OutputError:
+                # The disk: it would refuse the next one too.
+                raise
+            except MedclipsamError as error:
+                told(case, error)
+            else:
+                n_written += 1
+                told(case, None)
+        if not n_written:
+            raise ImageError(f"None of the {len(cases)} cases can be exported like this; nothing was written.")
+
+
+def _readable(project: Project, cases: Sequence[str], told: Told) -> Iterator[Masks]:
+    """Read cases one at a time; those that can't be read are left out."""
+    for case in cases:
+        try:
+            masks = masks_of(project, case)
+        except MedclipsamError as error:
+            told(case, error)
+            continue
+        yield masks
+        told(case, None)
+
+
+def _write(project: Project, form: Format, case: str, folder: Path, deidentifier: Deidentifier | None) -> None:
+    masks = masks_of(project, case)
+    if form == "nifti":
+        export_labels_nifti(masks, folder / f"{case}.nii.gz")
+    elif form == "nifti-per-class":
+        export_classes_nifti(masks, folder / case)
+    else:
+        study = project.study(case)
+        if study.kind != "dicom":
+            raise ImageError(f"A DICOM-SEG refers to a DICOM series, and {case} is none. Export NIfTI instead.")
+        series = open_source(study.source(project.folder), study.series_uid, study.volume_index)
+        if deidentifier is None:
+            export_seg(masks, series, folder / f"{case}.dcm")
+        else:
+            export_deidentified(masks, series, folder / case, deidentifier)
+
+
+def masks_of(project: Project, case: str) -> Masks:
+    """Return image, accepted mask and classes of a case, as its journal has them.
+
+    Raises
+    ------
+    ProjectError
+        If its image was moved or changed, or its journal can't be read.
+    """
+    study = project.study(case)
+    require_unchanged(study, project.folder)
+    volume = study.read(project.folder)
+    contents = read_journal(project.case_folder(case) / "journal.jsonl")
+    replay = Replay(Book(study.grid.shape, None, _NO_UNDO)).run(contents)
+    labels_zyx = stored_mask(replay.book.masks.labels, study.grid.view(volume))
+    classes = {c.label: LabelClass(c.label, c.name, c.color, next(iter(c.prompts), "")) for c in project.classes}
+    for known in replay.classes:
+        # A crash can come before the class table of the project was written.
+        classes.setdefault(known["label"], LabelClass(known["label"], known["name"], known["color"]))
+    return Masks(case, volume, labels_zyx, list(classes.values()))
+
+
+def _key(project: Project) -> bytes:
+    """Return the secret with which this project de-identifies, made at its first use; only its owner may read it."""
+    path = project.folder / "deidentification.key"
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        project.require_writable()
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"{path} can't be read or holds no key. Restore it; a new key makes new names.") from error
+    key = secrets.token_bytes(_KEY_BYTES)
+    with atomic_path(path) as temporary:
+        temporary.write_text(key.hex() + "\n", encoding="ascii")
+    path.chmod(0o600)
+    return key
+
+
+def read_masks(case: Case, path: Path, *, resample: bool = False) -> Masks:
+    """Read masks of another program onto the grid of a case; parameters and errors as `exchange.import_masks`."""
+    return import_masks(path, case.volume, resample)
+
+
+def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
+    """Take masks of another program into a case, recorded and as one step of undo.
+
+    Classes are found by name or prompt, those without a name by their label; new ones are added.
+
+    Parameters
+    ----------
+    case : projects.case.Case
+        Open for writing.
+    masks : exchange.case.Case
+        From `read_masks`.
+    accept : bool
+        True: they are accepted. False: they are proposals.
+
+    Raises
+    ------
+    GeometryError
+        If classes overlap and are to be accepted at once: a voxel has one label here.
+    """
+    if accept and masks.overlaps:
+        raise GeometryError(
+            f"Classes of {masks.name} overlap, and an accepted voxel has one class. Import them as proposals instead: "
+            "who gets a voxel is then decided when you accept."
+        )
+    found: dict[ObjectKey, np.ndarray] = {}
+    for given in masks.classes:
+        mask_zyx = masks.mask_zyx(given.label)
+        if mask_zyx.any():
+            mask = case.view.to_turned(mask_zyx).reshape(case.session.image.shape)
+            key = ObjectKey(_class_of(case, given).label)
+            found[key] = found[key] | mask if key in found else mask
+    return bring_in(case.session, found, accept=accept)
+
+
+def _class_of(case: Case, given: LabelClass) -> StructureClass:
+    classes = case.session.classes
+    if given.name == f"label {given.label}" and given.label in classes:
+        return classes[given.label]
+    return classes.named(given.name) or classes.add(given.name, color=given.color)

@@ -1,0 +1,393 @@
+"""The project that is open in a window, and the case of it that is labelled. Runs on the GUI thread."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError, ProjectError, PromptError
+from napari_medclipsam.projects.case import Case
+from napari_medclipsam.projects.exchanging import Format, import_into, read_masks
+from napari_medclipsam.projects.progress import StudyRow, study_row
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.reader import remember_reader, remembered_reader
+from napari_medclipsam.projects.studies import SourceChangedError, SourceMovedError
+from napari_medclipsam.widgets import _adapters as adapters
+from napari_medclipsam.widgets import _project_work as work
+from napari_medclipsam.widgets import _questions as questions
+from napari_medclipsam.widgets._long_work import LongWork, Tell
+from napari_medclipsam.widgets._mending import mended
+from napari_medclipsam.widgets._said import said_on_error
+
+if TYPE_CHECKING:
+    from napari_medclipsam.widgets._workspace import Workspace
+
+_POLL_MS = 400
+T = TypeVar("T")
+
+
+class ProjectDesk(QObject):
+    """See the head of this module.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Labels the case.
+    parent : QWidget
+        Its window is the one that waits and asks.
+
+    Attributes
+    ----------
+    held : list of Project
+        The project that is open, if one is; for `release`.
+    case : Case or None
+        Which case of it is labelled.
+    rows : dict
+        Case id → `StudyRow`.
+    changed : Signal
+        Any of these may be another.
+    saved : Signal
+        Time to show `saved_text` again.
+    """
+
+    changed = Signal()
+    saved = Signal()
+
+    def __init__(self, workspace: Workspace, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._workspace, self._parent = workspace, parent
+        self.said = workspace.said
+        self.held: list[Project] = []
+        self.case: Case | None = None
+        self.rows: dict[str, StudyRow] = {}
+        self._layer: Image | None = None
+        workspace.settled.connect(self._on_settled)
+        workspace.classes_changed.connect(self._on_classes)
+        workspace.viewer.layers.events.removed.connect(self._on_removed)
+        self._poll = QTimer(self)
+        self._poll.setInterval(_POLL_MS)
+        self._poll.timeout.connect(self._on_poll)
+        application, held = QApplication.instance(), self.held
+        assert application is not None  # a QObject has been made
+        application.aboutToQuit.connect(lambda: release(held))
+
+    def _run(self, title: str, do: Callable[[Tell], T]) -> T:
+        return LongWork(title, self._parent).run(do)
+
+    # The project.
+
+    @property
+    def project(self) -> Project | None:
+        """What is open."""
+        return self.held[0] if self.held else None
+
+    @said_on_error
+    def create(self, folder: Path) -> None:
+        """Make a project in a folder that is not there or empty, and open it."""
+        names = [] if self._workspace.session is None else [c.name for c in self._workspace.session.classes]
+        self._begin("New project", lambda reader: Project.create(folder, names, reader))
+
+    @said_on_error
+    def open(self, folder: Path) -> None:
+        """Open a project."""
+        self._begin("Opening the project", lambda reader: Project.open(folder, reader))
+
+    def _begin(self, title: str, open_project: Callable[[str], Project]) -> None:
+        reader = remembered_reader()
+        if not reader:
+            reader = questions.reader_name(self._parent, getpass.getuser())
+            remember_reader(reader)
+        if not reader or not self.close():
+            return
+        project, self.rows = self._run(title, lambda tell: work.opened(lambda: open_project(reader), tell))
+        self.held.append(project)
+        self.said.emit(project.read_only or f"{len(self.rows)} studies; double-click one to open it.")
+        self.changed.emit()
+
+    def require_project(self, *, writable: bool = True) -> Project:
+        """Return the project, or refuse in words."""
+        if self.project is None:
+            raise ProjectError("No project is open. Open one, or make a new one.")
+        if writable:
+            self.project.require_writable()
+        return self.project
+
+    @said_on_error
+    def add(self, paths: Sequence[Path], *, copy: bool) -> None:
+        """Add the images of files and folders."""
+        project = self.require_project()
+        try:
+            result = self._run("Adding images", lambda tell: work.added(project, paths, copy, tell))
+            self.rows |= result.rows
+            self.said.emit(result.sentence)
+        finally:
+            # After a stop, too.
+            self.rows |= {case: study_row(project, case) for case in project.studies if case not in self.rows}
+            self.changed.emit()
+
+    # The case.
+
+    @said_on_error
+    def open_case(self, case_id: str) -> None:
+        """Close the case that is open, and open another where it was left."""
+        project = self.require_project(writable=False)
+        if (self.case is not None and self.case.study.case == case_id) or not self.leave_case():
+            return
+        opened = self._opened(project, case_id)
+        if opened is None:
+            return
+        self.case, data = opened
+        self._show(self.case, data)
+        told = [str(damage) for damage in self.case.damages[:1]]
+        self.said.emit(" ".join([f"{case_id} is open.", *told, project.read_only]).strip())
+        self._poll.start()
+        self._on_poll()
+        self.changed.emit()
+
+    def _opened(self, project: Project, case_id: str) -> tuple[Case, Any] | None:
+        """Open a case; where its image is not what it was, as the reader decides."""
+        while True:
+            try:
+                return self._run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id))
+            except (SourceMovedError, SourceChangedError) as error:
+                project.require_writable()
+                self._update_row(case_id)
+                if not mended(project, case_id, error, self._parent):
+                    return None
+
+    def _show(self, case: Case, data: Any) -> None:
+        viewer, session = self._workspace.viewer, case.session
+        layer = Layer.create(*data)
+        assert isinstance(layer, Image)  # `view_layer` makes nothing else
+        self._layer = layer
+        self._workspace.adopt(layer, session)
+        viewer.add_layer(layer)
+        self._workspace.label(layer)
+        viewer.layers.selection.active = layer
+        if case.at is not None:
+            adapters.go_to(layer, viewer.dims, case.at)
+        viewer.reset_view()
+        if session.window != "auto" and not session.image.rgb:
+            self._workspace.set_window(session.window)
+
+    def leave_case(self) -> bool:
+        """Close the case that is open and take its layers out; False where it can't be saved, and stays open."""
+        return self.case is None or self._leave(self.case.close, may_lose=False)
+
+    def _leave(self, save: Callable[[], None], *, may_lose: bool) -> bool:
+        case, layer = self.case, self._layer
+        # First the layers of the work, so that nothing can be done while it is saved.
+        if layer is not None and self._workspace.image is layer:
+            self._workspace.label(None)
+        layers = self._workspace.viewer.layers
+        if not self._saved(save, may_lose=may_lose):
+            if layer is not None:
+                if layer not in layers:
+                    layers.append(layer)
+                self._workspace.label(layer)
+            return False
+        self._poll.stop()
+        self.case = self._layer = None
+        if case is not None:
+            # The image first: where masks go first, the image that is left is labelled anew.
+            for own in [layer, *(other for other in layers if other.data is case.session.labels)]:
+                if own in layers:
+                    layers.remove(own)
+            self._update_row(case.study.case)
+        return True
+
+    def _saved(self, save: Callable[[], None], *, may_lose: bool) -> bool:
+        """Save, again and again if the reader wants it; False: stay as we are."""
+        while True:
+            try:
+                if may_lose:
+                    # The window is closing: events that run meanwhile would find parts of it gone.
+                    save()
+                else:
+                    self._run("Saving", lambda _: save())
+                return True
+            except OutputError as error:
+                n_steps = 0 if self.case is None else self.case.unsaved
+                answer = questions.not_saved(self._parent, str(error), n_steps, may_lose=may_lose)
+                if answer != "again":
+                    return answer == "lose"
+
+    def save(self) -> bool:
+        """Wait until all is on the disk, before the window closes; False: the reader wants to stay."""
+        case = self.case
+        return case is None or self._saved(case.save, may_lose=True)
+
+    def close(self, *, may_lose: bool = False) -> bool:
+        """Close case and project; False where something can't be saved, and all stays open."""
+        if self.project is not None:
+            if not self._leave(self.project.close, may_lose=may_lose):
+                return False
+            self.held.clear()
+            self.rows = {}
+            self.changed.emit()
+        return True
+
+    def shut(self) -> None:
+        """Close everything, for the dock goes; what can't be saved is lost only if the reader says so."""
+        while not self.close(may_lose=True):
+            pass
+        self._workspace.viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _update_row(self, case_id: str) -> None:
+        if self.project is not None:
+            self.rows[case_id] = study_row(self.project, case_id)
+            self.changed.emit()
+
+    # The slice on screen.
+
+    def require_case(self) -> tuple[Case, SliceAt]:
+        """Return the case and its slice on screen, or refuse in words."""
+        session, at = self._workspace.require_slice()
+        if self.case is None or self.case.session is not session:
+            raise PromptError("The image on screen is not of a project. Open a case on the page Project.")
+        return self.case, at
+
+    def noted(self) -> dict[str, Any] | None:
+        """Return what was noted of the slice on screen; None where no case is."""
+        try:
+            case, at = self.require_case()
+        except MedclipsamError:
+            return None
+        return dict(case.notes.get(at, {}))
+
+    @said_on_error
+    def toggle_flag(self) -> None:
+        """Flag the slice on screen, or take its flag away."""
+        case, at = self.require_case()
+        flag = not case.notes.get(at, {}).get("flag", False)
+        told = case.note({"flag": flag}, at)
+        self._noted(case, told or ("Flagged." if flag else "The flag is gone."))
+
+    @said_on_error
+    def write_note(self, text: str, at: SliceAt) -> None:
+        """Keep one line about a slice of the case."""
+        case, _ = self.require_case()
+        line = " ".join(text.split())
+        if line != case.notes.get(at, {}).get("note", ""):
+            self._noted(case, case.note({"note": line}, at) or "Noted.")
+
+    @said_on_error
+    def set_done(self, done: bool) -> None:
+        """Say whether the case needs no more work."""
+        case, _ = self.require_case()
+        self._noted(case, case.note({"done": done}) or (f"{case.study.case} is done." if done else "It is open again."))
+
+    def _noted(self, case: Case, told: str) -> None:
+        self.said.emit(told)
+        self._on_poll()
+        self._workspace.refreshed.emit()
+
+    # Masks in and out.
+
+    @said_on_error
+    def export(self, form: Format, output: Path, *, only_this: bool, deidentify: bool) -> None:
+        """Export the accepted masks of all cases, or of the one that is open."""
+        project = self.require_project(writable=False)
+        cases = [self.case.study.case] if only_this and self.case is not None else []
+        told = self._run("Exporting", lambda tell: work.exported(project, form, output, cases, deidentify, tell))
+        self.said.emit(told)
+
+    @said_on_error
+    def import_mask(self, path: Path) -> None:
+        """Take a mask of another program into the case that is open, after asking how."""
+        self.require_project()
+        case, _ = self.require_case()
+        try:
+            masks = self._run("Reading the mask", lambda _: read_masks(case, path))
+        except GeometryError as error:
+            if not questions.resample(self._parent, str(error)):
+                return
+            masks = self._run("Resampling the mask", lambda _: read_masks(case, path, resample=True))
+        accept = questions.accept_import(self._parent, path.name)
+        if accept is not None:
+            change = import_into(case, masks, accept=accept)
+            self._workspace.draw(change)
+            how = "accepted" if accept else "proposed"
+            self.said.emit(change.message or f"{len(change.slices)} slices {how}.")
+            self._workspace.classes_changed.emit()
+
+    # Classes: those of a project are shared by all its cases.
+
+    def may_rename(self, label: int, name: str) -> bool:
+        """Ask where a class is in use in a project; True where it is not."""
+        project = self._shared_classes(label)
+        if project is None:
+            return True
+        old = project.classes[label].name
+        n_cases = len(self._run("Looking for the class", lambda _: project.cases_with(label)))
+        return not n_cases or old == name or questions.rename_everywhere(self._parent, old, name, n_cases)
+
+    def remove_class(self, label: int) -> bool:
+        """Remove a class of the project, or hide it where it is in use; False where it is not of the project."""
+        project = self._shared_classes(label)
+        if project is None or self.case is None:
+            return False
+        try:
+            self._run("Looking for the class", lambda _: project.remove_class(label))
+            self.case.session.current = None
+        except ProjectError as error:
+            if label not in project.classes or project.is_read_only:
+                raise
+            if questions.hide_instead(self._parent, str(error)):
+                project.classes.show(label, False)
+        return True
+
+    def _shared_classes(self, label: int) -> Project | None:
+        """Return the project whose class this is; None where the image on screen is not of a project."""
+        is_shared = self.case is not None and self._workspace.session is self.case.session
+        return self.project if is_shared and self.project is not None and label in self.project.classes else None
+
+    # What happens in the viewer.
+
+    @property
+    def saved_text(self) -> tuple[str, bool]:
+        """What is on the disk, in words, and whether the reader should worry."""
+        if self.project is not None and self.project.read_only:
+            return "READ ONLY: not kept", True
+        if self.case is None:
+            return "", False
+        if trouble := self.case.trouble:
+            return trouble, True
+        return ("saving …" if self.case.unsaved else "saved"), False
+
+    def _on_poll(self) -> None:
+        if self.case is None or self.project is None:
+            return
+        row = study_row(self.project, self.case.study.case, is_there=True)
+        if row != self.rows.get(row.case):
+            self.rows[row.case] = row
+            self.changed.emit()
+        self.saved.emit()
+
+    def _on_settled(self, at: SliceAt) -> None:
+        if self.case is not None and self._workspace.session is self.case.session:
+            self.case.looked_at(at)
+
+    def _on_classes(self) -> None:
+        if self.case is not None and self._workspace.session is self.case.session:
+            self.case.keep_classes()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer and self.case is not None:
+            # Not now: napari is in the middle of removing it.
+            QTimer.singleShot(0, self.leave_case)
+
+
+def release(held: list[Project]) -> None:
+    """Close a project whose window is gone, without a question: what can't be saved has been asked before."""
+    while held:
+        with suppress(MedclipsamError):
+            held.pop().close()
