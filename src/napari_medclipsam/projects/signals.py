@@ -10,7 +10,7 @@ import numpy as np
 from napari_medclipsam.projects.review import DICE, DISAGREEMENT, ENTROPY, MASK, NO_MASK, PRESENCE, PRESENT, PROPOSED
 
 #: How much each reason alone can say that a slice needs a reader. See docs/projects.md for how they were chosen.
-WEIGHTS = {"presence": 0.9, "neighbours": 0.6, "jump": 0.7, "disagreement": 0.5, "entropy": 0.5, "diversity": 0.3}
+WEIGHTS = {"presence": 0.9, "neighbours": 0.3, "jump": 0.7, "disagreement": 0.5, "entropy": 0.5, "diversity": 0.3}
 REASONS = tuple(WEIGHTS)
 
 # Below this there is no "rest" that a jump could be compared with.
