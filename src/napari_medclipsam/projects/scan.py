@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_medclipsam.annotation.requests import Cancelled
-from napari_medclipsam.errors import MedclipsamError, ProjectError
+from napari_medclipsam.errors import MedclipsamError, ProjectError, PromptError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.review import ENTROPY, STATUSES, CaseReview
@@ -132,7 +132,11 @@ def _scan_case(
         for first, last in _blocks(indices):
             if cancelled is not None and cancelled():
                 break
-            request = opened.session.plan_volume(review.at(first), text, first=first, last=last)
+            try:
+                request = opened.session.plan_volume(review.at(first), text, first=first, last=last)
+            except PromptError:
+                # Every class is accepted here, and only a new prompt waits: that is for its reader.
+                continue
             outcome = request.run(*models, cancelled=cancelled)
             opened.session.apply(outcome)
             n_slices += len(outcome.visited)

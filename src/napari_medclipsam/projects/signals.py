@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_medclipsam.projects.review import DICE, DISAGREEMENT, ENTROPY, IN_MASK, MASK, NO_MASK, PRESENCE, PRESENT
+from napari_medclipsam.projects.review import DICE, DISAGREEMENT, ENTROPY, MASK, NO_MASK, PRESENCE, PRESENT, PROPOSED
 
 #: How much each reason alone can say that a slice needs a reader. See docs/projects.md for how they were chosen.
-WEIGHTS = {"presence": 0.9, "neighbours": 0.6, "jump": 0.7, "disagreement": 0.5, "entropy": 0.5, "diversity": 0.3}
+WEIGHTS = {"presence": 0.9, "neighbours": 0.3, "jump": 0.7, "disagreement": 0.5, "entropy": 0.5, "diversity": 0.3}
 REASONS = tuple(WEIGHTS)
 
 # Below this there is no "rest" that a jump could be compared with.
@@ -55,8 +55,9 @@ class ClassSignals:
             "presence": _presence(table),
             "neighbours": _neighbours(table, first, last),
             "jump": _jump(dice, dice_after, usual),
-            "disagreement": np.where(table[MASK] != IN_MASK, _share(table[DISAGREEMENT]), 0),
-            "entropy": _share(table[ENTROPY]),
+            # Where a text is not found and nothing is drawn, map and mask agree, however faint the map glows.
+            "disagreement": np.where(table[MASK] == PROPOSED, _share(table[DISAGREEMENT]), 0),
+            "entropy": np.where((table[MASK] != NO_MASK) | (table[PRESENT] > 0), _share(table[ENTROPY]), 0),
         }
         return cls(table, {k: v.astype(np.float32) for k, v in by_reason.items()}, dice_after, usual)
 
