@@ -121,6 +121,8 @@ def test_a_case_goes_on_where_it_was_left(office):
     assert states(office) == ["in work", "new", "new"]
     office.project.open_case("c0001")
     assert office.at == SliceAt.across(0, 4) and np.array_equal(office.layer("masks").data, mask)
+    color = office.layer("masks").colormap.color_dict[1]
+    assert "#{:02X}{:02X}{:02X}".format(*np.round(255 * color[:3]).astype(int)) == office.session.classes[1].color
     office.do("undo")
     assert not office.session.labels.any()
 

@@ -7,6 +7,7 @@ the two array axes that are shown, y along the earlier one, whatever order the v
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -152,6 +153,19 @@ def corners_to_box(corners: np.ndarray, at: SliceAt) -> BoxXYXY:
     middle = (low + high) / 2
     (x0, y0), (x1, y1) = np.minimum(low, middle), np.maximum(high, middle)
     return (float(x0), float(y0), float(x1), float(y1))
+
+
+def remove_layers(viewer: ViewerModel, layers: Iterable[Layer | None]) -> None:
+    """Take layers out of a viewer, those that are in it."""
+    # napari collects garbage for every layer that goes: beside loaded models that takes a second each, unless what is
+    # there already is left out.
+    gc.freeze()
+    try:
+        for layer in layers:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+    finally:
+        gc.unfreeze()
 
 
 def same_place(layer: Layer) -> dict[str, Any]:

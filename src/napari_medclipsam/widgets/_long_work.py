@@ -66,9 +66,11 @@ class LongWork(QObject):
         BaseException
             What it raises; `StoppedError` where it was stopped.
         """
-        threading.Thread(target=self._work, args=(work,), name="medclipsam project work", daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(work,), name="medclipsam project work", daemon=True)
+        thread.start()
         try:
             self._wait()
+            thread.join()
         finally:
             self._dialog.close()
             self._dialog.deleteLater()

@@ -89,7 +89,8 @@ class MaskLayers:
         for layer, lighter in ((self.masks, 0.0), (self.proposals, _LIGHTER)):
             colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
             for structure in self._session.classes:
-                rgba = transform_color(structure.color)[0]
+                # A copy: napari remembers what it returns, and would return it lighter next time.
+                rgba = transform_color(structure.color)[0].copy()
                 rgba[:3] += lighter * (1 - rgba[:3])
                 colors[structure.label] = rgba if structure.shown else _CLEAR
             layer.colormap = DirectLabelColormap(color_dict=colors)

@@ -146,8 +146,9 @@ class ProjectDesk(QObject):
             return
         self.case, data = opened
         self._show(self.case, data)
-        told = [str(damage) for damage in self.case.damages[:1]]
-        self.said.emit(" ".join([f"{case_id} is open.", *told, project.read_only]).strip())
+        n_damages = len(self.case.damages)
+        damaged = f" {n_damages} places of its journal are damaged: see medclipsam project verify." if n_damages else ""
+        self.said.emit(f"{case_id} is open{', for reading only' if project.read_only else ''}.{damaged}")
         self._poll.start()
         self._on_poll()
         self.changed.emit()
@@ -198,9 +199,8 @@ class ProjectDesk(QObject):
         self.case = self._layer = None
         if case is not None:
             # The image first: where masks go first, the image that is left is labelled anew.
-            for own in [layer, *(other for other in layers if other.data is case.session.labels)]:
-                if own in layers:
-                    layers.remove(own)
+            masks = [other for other in layers if other.data is case.session.labels]
+            adapters.remove_layers(self._workspace.viewer, [layer, *masks])
             self._update_row(case.study.case)
         return True
 

@@ -204,12 +204,7 @@ class Workspace(QObject):
         setattr(self, name, None)
         if not isinstance(group, SaliencyLayers):
             group.unbind()
-        self._remove([group.proposals] if isinstance(group, MaskLayers) else group.layers)
-
-    def _remove(self, layers: Any) -> None:
-        for layer in layers:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        adapters.remove_layers(self.viewer, [group.proposals] if isinstance(group, MaskLayers) else group.layers)
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.image:
