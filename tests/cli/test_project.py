@@ -75,9 +75,11 @@ def labelled(run, nifti, tmp_path):
 def test_the_queue_before_and_after_a_scan(run, labelled):
     code, out, _ = run("project", "queue", labelled)
     assert code == 0 and "0 of 7 slices." in out and "no model has looked at it yet" in out
+    code, out, _ = run("project", "queue", labelled, "--scan", "--case", "c0001")
+    assert code == 0 and "in 1 slices: proposals in 1" in out
     code, out, err = run("project", "queue", labelled, "--scan", "--json")
     value = json.loads(out)
-    assert code == 0 and "in 7 slices: proposals in 3, 0 cases refused" in err
+    assert code == 0 and "in 6 slices: proposals in 2, 0 cases refused" in err
     assert [item["status"] for item in value["items"]].count("proposed") == 3 and value["seconds_left"] is None
     code, out, _ = run("project", "queue", labelled, "--scan")
     assert code == 0 and "in 0 slices" in out

@@ -232,7 +232,9 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     relocate.add_argument("path", type=Path, metavar="PATH")
     relocate.add_argument("--accept-changed", action="store_true", help="take it although its content is another")
     queue = action("queue", "which cases and slices need a reader most, and why")
-    queue.add_argument("--scan", action="store_true", help="first let the model look at every slice it has not seen")
+    queue.add_argument(
+        "--scan", action="store_true", help="first let the model look at every slice (of --case) that it has not seen"
+    )
     queue.add_argument("--text", metavar="TEXT", help="what the scan looks for (default: all classes)")
     _add_loaded_models(queue)
     queue.add_argument("--case", metavar="CASE", help="only this case")

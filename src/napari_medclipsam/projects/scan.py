@@ -56,11 +56,16 @@ def scan_text(project: Project, text: str | None = None) -> str:
     return "; ".join(parse_structures(asked))
 
 
-def unscanned(project: Project, text: str) -> dict[str, list[int]]:
-    """Return the slices that are not accepted and that no model was asked `text` of: case → slice indices."""
+def unscanned(project: Project, text: str, only: str | None = None) -> dict[str, list[int]]:
+    """Return the slices that are not accepted and that no model was asked `text` of: case → slice indices.
+
+    With `only`, those of this case.
+    """
     structures = [project.classes.named(phrase) for phrase in parse_structures(text)]
     found = {}
     for case, summary in project.summaries().items():
+        if only not in (None, case):
+            continue
         review = summary.review or CaseReview.untouched(project.study(case).grid.shape)
         todo = np.zeros(len(review.statuses), bool)
         for structure in structures:
@@ -78,6 +83,7 @@ def scan(
     grounder: TextGrounder,
     segmenter: PromptableSegmenter,
     *,
+    only: str | None = None,
     progress: Callable[[int], None] | None = None,
     cancelled: Cancelled | None = None,
 ) -> Iterator[Scanned]:
@@ -94,6 +100,8 @@ def scan(
         One structure, or several separated by ``;``; each becomes a class.
     grounder, segmenter
         The models.
+    only : str, optional
+        The one case to scan.
     progress : callable, optional
         Called with the number of slices that were just done.
     cancelled : callable, optional
@@ -107,7 +115,7 @@ def scan(
     project.require_writable()
     for phrase in parse_structures(text):
         project.classes.named_or_added(phrase)
-    for case, indices in unscanned(project, text).items():
+    for case, indices in unscanned(project, text, only).items():
         if cancelled is not None and cancelled():
             return
         try:
