@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.files import sha256_of
@@ -297,8 +298,8 @@ def _canvas_mask(prompts: PromptSet, fit: Fit) -> torch.Tensor | None:
     if given.shape != fit.shape_yx:
         raise PromptError(f"The mask prompt has shape {given.shape}, but the image {fit.shape_yx}; they must agree.")
     height, width = fit.inner_yx
-    values = torch.from_numpy(np.clip(given, -16, 16))[None, None]
-    inner = torch.nn.functional.interpolate(values, (height, width), mode="bilinear", antialias=True)[0, 0]
-    canvas = torch.full((CANVAS, CANVAS), -16.0)
-    canvas[:height, :width] = inner
-    return canvas
+    # Pillow, not torch: torch's threads stay awake a while after the least work, and take OpenVINO's cores.
+    image = Image.fromarray(np.clip(given, -16, 16))
+    canvas = np.full((CANVAS, CANVAS), -16.0, np.float32)
+    canvas[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return torch.from_numpy(canvas)
