@@ -1,17 +1,24 @@
 """Make the pictures of README and docs from a real session: ``scripts/with-display python scripts/screenshots.py OUT``.
 
-Needs a display, real or virtual. OUT gets ``text.png``, ``correct.png``, ``propagate.png`` and ``session.gif``.
+Needs a display, real or virtual. OUT gets ``text.png``, ``correct.png``, ``propagate.png``, ``project.png`` and
+``session.gif``. The name of the reader is kept with the settings: set MEDCLIPSAM_SETTINGS.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from qtpy.QtWidgets import QTabWidget
 from window import Window
 
+from napari_medclipsam.exchange.nifti_files import write_image_nifti
+from napari_medclipsam.projects.reader import remember_reader
+from napari_medclipsam.samples import sample_brain
 from napari_medclipsam.widgets._demo import add_sample
 
 _GIF_WIDTH = 960
@@ -72,7 +79,36 @@ def main(folder: Path) -> None:
     window.press("Shift-G")
     film.take()
     film.write()
+    window.viewer.layers.clear()
+    project(window, film)
     window.close()
+
+
+def project(window: Window, film: Film) -> None:
+    """Label two of three studies of a new project."""
+    remember_reader("Dr. Ana")
+    volume, _ = sample_brain()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, 4):
+            # An image that is there already would not be added again.
+            write_image_nifti(
+                replace(volume, array_zyx=volume.array_zyx * number), Path(folder) / f"brain {number}.nii"
+            )
+        desk = window.dock.project
+        desk.create(Path(folder) / "lesions")
+        desk.add(sorted(Path(folder).glob("*.nii")), copy=False)
+        for case in ("c0001", "c0002"):
+            desk.open_case(case)
+            window.idle()
+            window.viewer.dims.set_current_step(0, 90)
+            window.type_text("brain tumor")
+            window.press("G")
+            if case == "c0001":
+                window.press("Shift-F")
+        window.dock.findChild(QTabWidget).setCurrentWidget(window.dock.project_page)
+        window.rest(1)
+        film.take("project")
+        desk.close()
 
 
 if __name__ == "__main__":

@@ -70,7 +70,13 @@ STACK_ACTIONS = (
     Action("reject_all", "Shift-J", "Reject all", "Throw the proposals of all slices of the range away.", "reject_all"),
 )
 PROJECT_ACTIONS = (
-    Action("toggle_flag", "Shift-F", "Flag", "Flag this slice of a project to come back to it, or take the flag away."),
+    Action(
+        "toggle_flag",
+        "Shift-F",
+        "Flag",
+        "Flag this slice of a project to come back to it, or take the flag away.",
+        "flag",
+    ),
 )
 ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS + PROJECT_ACTIONS
 

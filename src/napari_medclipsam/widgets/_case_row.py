@@ -34,7 +34,7 @@ class CaseRow(QWidget):
         self._at: SliceAt | None = None
         self._warning_color = ""
         (action,) = PROJECT_ACTIONS
-        self.flag = Button(action.label, action.tooltip, desk.toggle_flag)
+        self.flag = Button(action.label, action.tooltip, desk.toggle_flag, action.icon)
         self.flag.setCheckable(True)
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note on this slice")

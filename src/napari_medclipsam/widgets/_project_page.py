@@ -58,7 +58,7 @@ class ProjectPage(QWidget):
         self.table.cellDoubleClicked.connect(self._on_double_click)
         self.copy = QCheckBox("Copy into the project")
         self.copy.setToolTip("Else images stay where they are, and the project remembers where.")
-        self.done = Button("Done", "This case needs no more work; pressed again, it does.", self._toggle_done)
+        self.done = Button("Done", "This case needs no more work; pressed again, it does.", self._toggle_done, "accept")
         self.done.setCheckable(True)
         self.message = _label()
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -76,18 +76,20 @@ class ProjectPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(5)
-        new = Button("New …", "Make a project in a new folder.", self._new)
-        opening = Button("Open …", "Open the folder of a project.", self._open)
-        close = Button("Close", "Save and close the project.", self._desk.close)
+        new = Button("New …", "Make a project in a new folder.", self._new, "plus")
+        opening = Button("Open …", "Open the folder of a project.", self._open, "open")
+        close = Button("Close", "Save and close the project.", self._desk.close, "cancel")
         tip = "Open the selected study where it was left; the same as a double-click."
-        self.open_case = Button("Open study", tip, self._open_selected)
-        files = Button("Add files …", "Add NIfTI files, pictures or DICOM files; or drop them here.", self._add_files)
+        self.open_case = Button("Open study", tip, self._open_selected, "look")
+        files = Button(
+            "Add files …", "Add NIfTI files, pictures or DICOM files; or drop them here.", self._add_files, "plus"
+        )
         tip = "Add a DICOM folder, or a folder of studies; or drop it here."
-        folder = Button("Add folder …", tip, self._add_folder)
+        folder = Button("Add folder …", tip, self._add_folder, "plus")
         tip = "Write accepted masks as NIfTI, DICOM-SEG, nnU-Net, COCO or a table of volumes."
-        self.export = Button("Export …", tip, self._export)
+        self.export = Button("Export …", tip, self._export, "export")
         tip = "Take a mask of another program into the open case."
-        self.import_mask = Button("Import mask …", tip, self._import)
+        self.import_mask = Button("Import mask …", tip, self._import, "save")
         self._of_project = (close, files, folder, self.copy, self.export)
         column.addLayout(_row(new, opening, close))
         head = QHBoxLayout()
@@ -237,6 +239,7 @@ def _item(text: str, *, right: bool) -> QTableWidgetItem:
 
 def _table() -> QTableWidget:
     table = QTableWidget(0, len(_COLUMNS))
+    table.setToolTip("The studies of the project: double-click one to open it. Drop images here to add them.")
     table.setHorizontalHeaderLabels([name for name, _ in _COLUMNS])
     for column, (_, tip) in enumerate(_COLUMNS):
         header = table.horizontalHeaderItem(column)

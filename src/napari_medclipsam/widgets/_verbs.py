@@ -35,8 +35,7 @@ class Verbs:
     """
 
     def __init__(self, workspace: Workspace, desk: ProjectDesk) -> None:
-        self._workspace = workspace
-        self.toggle_flag = desk.toggle_flag
+        self._workspace, self._desk = workspace, desk
         self.said = workspace.said
 
     # Words.
@@ -148,6 +147,10 @@ class Verbs:
         if key is None:
             raise PromptError("There is no object yet. Type what you are looking for, or add a class.")
         self._workspace.draw(Change(message=f"{session.classes[key.label].name}, object {key.number}"))
+
+    def toggle_flag(self) -> None:
+        """Flag the slice, or take its flag away."""
+        self._desk.toggle_flag()
 
     # The view.
 
