@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QTabWidget
+from window import Window
 
 from napari_medclipsam.exchange.nifti_files import write_image_nifti
 from napari_medclipsam.projects.reader import remember_reader
 from napari_medclipsam.samples import sample_brain
 from napari_medclipsam.widgets._demo import add_sample
-from window import Window
 
 _GIF_WIDTH = 960
 _FRAME_MS = 900

@@ -51,6 +51,7 @@ class PromptLayers:
         self._current = ObjectKey(1)
         self._is_positive = True
         self._is_writing = False
+        self._is_dragging = False
         side = max(image.data.shape[axis] for axis in range(image.ndim)[-2:])
         self._edge_px = max(_LEAST_EDGE_PX, side * _EDGE_SHARE)
         place = adapters.same_place(image)
@@ -118,7 +119,8 @@ class PromptLayers:
         is_same_slice, self._at = at is not None and at == self._at, at
         self._known = {key: given for key, given in prompts.items() if given}
         is_empty = not len(self.points.data) and not len(self.boxes.data) and not self._known
-        if is_empty or (is_same_slice and self._read() == self._known):
+        # The layers are ahead of the session while the mouse moves; to write them then would end the drag.
+        if is_empty or (is_same_slice and (self._is_dragging or self._read() == self._known)):
             return
         with self._writing():
             self._write_boxes(at, prompts, colors)
@@ -182,10 +184,14 @@ class PromptLayers:
         """Follow the mouse: napari itself reports a drag only at its end."""
         if layer is self.points:
             self._use_sign(not _NEGATIVE_MODIFIERS & set(event.modifiers))
-        yield
-        while event.type == "mouse_move":
-            self._report(is_drag=True)
+        self._is_dragging = True
+        try:
             yield
+            while event.type == "mouse_move":
+                self._report(is_drag=True)
+                yield
+        finally:
+            self._is_dragging = False
 
     def _report(self, *, is_drag: bool) -> None:
         if self._is_writing or self._at is None:
