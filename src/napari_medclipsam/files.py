@@ -16,6 +16,25 @@ _CHUNK = 1 << 20
 
 
 @contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say in words that `target` could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
+            "nothing was changed."
+        ) from error
+
+
+def _open_to_readers(path: Path, mode: int) -> None:
+    """Take back what makes a temporary file private: a result is as readable as any other file of this user."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
+
+
+@contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `target` that replaces it when the block ends without an error.
 
@@ -31,25 +50,18 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".gz") else target.suffix
     temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; a result is as readable as any other file of this user.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-        temporary = None
-        sync_folder(target.parent)
-    except OSError as error:
-        raise OutputError(
-            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
-            "nothing was changed."
-        ) from error
+        with _told(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=target.parent)
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            _open_to_readers(temporary, 0o666)
+            temporary.replace(target)
+            temporary = None
+            sync_folder(target.parent)
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -68,29 +80,23 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(target)
     temporary: Path | None = None
     try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise OutputError(f"{target} exists already. Choose another folder, or remove this one first.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-        yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                with open(Path(folder) / name, "rb+") as written:
-                    os.fsync(written.fileno())
-            sync_folder(Path(folder))
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if target.exists():
-            target.rmdir()  # Windows does not rename over an empty folder.
-        temporary.rename(target)
-        temporary = None
-        sync_folder(target.parent)
-    except OSError as error:
-        raise OutputError(
-            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
-            "nothing was changed."
-        ) from error
+        with _told(target):
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise OutputError(f"{target} exists already. Choose another folder, or remove this one first.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    with open(Path(folder) / name, "rb+") as written:
+                        os.fsync(written.fileno())
+                sync_folder(Path(folder))
+            _open_to_readers(temporary, 0o777)
+            if target.exists():
+                target.rmdir()  # Windows does not rename over an empty folder.
+            temporary.rename(target)
+            temporary = None
+            sync_folder(target.parent)
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

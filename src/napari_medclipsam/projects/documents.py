@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.errors import OutputError, ProjectError
 from napari_medclipsam.files import atomic_path
 
@@ -73,3 +74,9 @@ def write_document(path: Path, name: str, fields: Mapping[str, Any], *, indent: 
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or "the disk refuses"
         raise OutputError(f"Can't write {path}: {reason}. Free some space or check the disk.") from error
+
+
+def class_fields(table: ClassTable) -> Document:
+    """Return classes as a document keeps them."""
+    classes = [{"label": c.label, "name": c.name, "color": c.color, "prompts": list(c.prompts)} for c in table]
+    return {"next_label": table.next_label, "classes": classes}

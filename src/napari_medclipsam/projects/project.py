@@ -16,7 +16,7 @@ from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError
 from napari_medclipsam.files import sync_folder
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.projects.case import Case
-from napari_medclipsam.projects.documents import read_document, write_document
+from napari_medclipsam.projects.documents import class_fields, read_document, write_document
 from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, Journal
 from napari_medclipsam.projects.locking import FileLock, lock_or_reason
 from napari_medclipsam.projects.records import utc_now
@@ -30,6 +30,7 @@ from napari_medclipsam.projects.studies import (
     files_of,
     require_unchanged,
     size_and_time,
+    stored_path,
     study_of,
 )
 from napari_medclipsam.projects.summary import Summary, case_summary
@@ -107,7 +108,7 @@ class Project:
         sync_folder(folder.resolve().parent)
         head = {"id": uuid.uuid4().hex, "created": utc_now()}
         # Last: with it the folder is a project.
-        write_document(folder / "project.json", PROJECT_FORMAT, head | _class_fields(table) | {"settings": {}})
+        write_document(folder / "project.json", PROJECT_FORMAT, head | class_fields(table) | {"settings": {}})
         project = cls.open(folder, reader)
         project._note("begin", {"format": JOURNAL_FORMAT, "version": JOURNAL_VERSION, "project": project.id})
         return project
@@ -238,7 +239,7 @@ class Project:
         """
         self.require_writable()
         study = self.study(case)
-        moved = replace(study, path=_stored_path(path, self.folder))
+        moved = replace(study, path=stored_path(path, self.folder))
         files = files_of(path, study.kind, study.series_uid)
         sha256 = content_hash(files)
         if sha256 != study.sha256 and not accept_changed:
@@ -361,7 +362,7 @@ class Project:
 
     def _document(self) -> dict[str, Any]:
         head = {"id": self.id, "created": self._created}
-        return head | _class_fields(self.classes) | {"settings": dict(self.settings)}
+        return head | class_fields(self.classes) | {"settings": dict(self.settings)}
 
     def _note(self, verb: str, parameters: dict[str, Any]) -> None:
         """Write a record of the project's own journal, and wait until it is on the disk."""
@@ -395,13 +396,3 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _stored_path(path: Path, folder: Path) -> str:
-    path = path.resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _class_fields(table: ClassTable) -> dict[str, Any]:
-    classes = [{"label": c.label, "name": c.name, "color": c.color, "prompts": list(c.prompts)} for c in table]
-    return {"next_label": table.next_label, "classes": classes}

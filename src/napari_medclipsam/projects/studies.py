@@ -260,11 +260,10 @@ def study_of(found: Found, case: str, added: str, project_folder: Path, copy_to:
     path = found.path.resolve()
     if copy_to is not None:
         path, files = _copied(files, kind, copy_to, case)
-    inside = path.is_relative_to(project_folder.resolve())
     return Study(
         case,
         kind,
-        path.relative_to(project_folder.resolve()).as_posix() if inside else str(path),
+        stored_path(path, project_folder.resolve()),
         found.series_uid,
         found.volume_index,
         content_hash(files),
@@ -340,3 +339,9 @@ def _times(shape: Sequence[int]) -> str:
 
 def _rows(affine: Sequence[Sequence[float]] | None) -> str:
     return str([[round(float(v), 3) for v in row] for row in (affine or ())[:3]])
+
+
+def stored_path(path: Path, folder: Path) -> str:
+    """Return a path as the list of studies keeps it: relative to the project where it lies inside."""
+    path = path.resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
