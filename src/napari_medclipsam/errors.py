@@ -33,3 +33,7 @@ class OutputError(MedclipsamError):
 
 class ProjectError(MedclipsamError):
     """A project can't be opened or changed, or what is in it is damaged or from a newer version."""
+
+
+class LearningError(MedclipsamError):
+    """There is too little to learn from, or what was learnt before is damaged or gone."""
