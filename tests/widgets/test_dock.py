@@ -7,6 +7,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.annotation.requests import MaskRequest
 from napari_medclipsam.widgets import _adapters as adapters
 
 
@@ -76,6 +77,35 @@ def test_a_click_makes_a_mask_and_a_box_drag_changes_it(desk, disk_stack, dice) 
     points.remove_selected()
     desk.idle()
     assert not desk.session.state(desk.at).objects and not desk.session.proposed.any()
+
+
+def test_the_mask_of_a_click_is_begun_at_the_press(desk, disk_stack, dice, monkeypatch) -> None:
+    run, asked = MaskRequest.run, []
+
+    def counted(request: MaskRequest, *args):
+        asked.append(request.prompts)
+        return run(request, *args)
+
+    monkeypatch.setattr(MaskRequest, "run", counted)
+    desk.dock.verbs.use_tool("point")
+    points, expect = desk.layer("points"), desk.dock.workspace.prompts._expect_point
+    # Pressed and dragged away: napari adds no point.
+    expect(np.array([40.0, 40.0]))
+    desk.idle()
+    assert len(asked) == 1 and not desk.session.state(desk.at).objects and not desk.session.proposed.any()
+    # Pressed and let go: the answer is there already.
+    expect(np.array([20.0, 18.0]))
+    desk.idle()
+    points.add([3, 18, 20])
+    desk.idle()
+    assert len(asked) == 2 and desk.session.undo_name
+    assert dice(desk.layer("proposals").data[3], disk_stack[1][3]) > 0.9
+    # Let go elsewhere: asked anew.
+    expect(np.array([22.0, 18.0]))
+    points.add([3, 19, 23])
+    desk.idle()
+    assert asked[-1].points[-1][:2] == (23, 19)
+    assert desk.session.state(desk.at).of(ObjectKey(1)).answered == asked[-1]
 
 
 def test_negative_points_look_different_and_count_as_such(desk) -> None:

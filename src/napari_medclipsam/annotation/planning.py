@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import EmbedRequest, MaskRequest, TextRequest
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, VolumeRequest
 from napari_medclipsam.annotation.states import PackedMask
@@ -26,20 +27,20 @@ def plan_text(session: Session, at: SliceAt, text: str) -> TextRequest:
     return TextRequest(at, text, image, session.image.turn(at), session.ticket(at), session.options)
 
 
-def plan_mask(session: Session, at: SliceAt, key: ObjectKey) -> MaskRequest:
+def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | None) -> MaskRequest:
     """See `Session.plan_mask`."""
-    prompts = session.state(at).of(key).prompts
-    prior = _earlier_answer(session, at, key)
+    prompts = session.state(at).of(key).prompts if prompts is None else prompts
+    prior = _earlier_answer(session, at, key, prompts)
     if not prompts.is_usable and (prior is None or not prompts):
         raise PromptError("There is nothing to go by in this slice; click on the structure or draw a box around it.")
     image = session.image.slice_pixels(at, session.window)
     return MaskRequest(at, key, prompts, image, session.image.turn(at), session.ticket(at), prior)
 
 
-def _earlier_answer(session: Session, at: SliceAt, key: ObjectKey) -> np.ndarray | None:
+def _earlier_answer(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts) -> np.ndarray | None:
     """Return logits of the mask that the newest points correct; None if the prompts start anew."""
     state = session.state(at).of(key)
-    if state.answered is None or not state.prompts.extends(state.answered):
+    if state.answered is None or not prompts.extends(state.answered):
         return None
     recent = session.recent_logits.get((at, key))
     if recent is not None and recent[0] is state.proposal:

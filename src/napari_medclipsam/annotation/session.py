@@ -11,6 +11,7 @@ from napari_medclipsam.annotation.book import Change, Ticket
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.labelling import Labelling
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import (
     EmbedRequest,
     MaskOutcome,
@@ -78,8 +79,8 @@ class Session(Labelling):
         """
         return planning.plan_text(self, at, self.text if text is None else text)
 
-    def plan_mask(self, at: SliceAt, key: ObjectKey | None = None) -> MaskRequest:
-        """Plan to outline an object, by default the current one, from its prompts.
+    def plan_mask(self, at: SliceAt, key: ObjectKey | None = None, prompts: Prompts | None = None) -> MaskRequest:
+        """Plan to outline an object, by default the current one, from its prompts, or from those it is about to get.
 
         Points that were added since the last mask correct it; other changes start anew.
 
@@ -88,7 +89,7 @@ class Session(Labelling):
         PromptError
             If it has no box and no positive point in this slice, and no mask that negative points could correct.
         """
-        return planning.plan_mask(self, at, self._key(key))
+        return planning.plan_mask(self, at, self._key(key), prompts)
 
     def plan_embedding(self, at: SliceAt) -> EmbedRequest | None:
         """Plan to encode a slice ahead; None where the image has no such slice."""

@@ -29,6 +29,7 @@ _LEAST_EDGE_PX = 0.8
 _SAME_PX = 0.01
 
 Edited = Callable[[Mapping[ObjectKey, Prompts], bool], None]
+Expected = Callable[[ObjectKey, Prompts], None]
 
 
 class PromptLayers:
@@ -42,10 +43,13 @@ class PromptLayers:
         Lies on the same grid.
     edited : callable
         Told the prompts of every object of the slice after each change by the user, and whether a drag goes on.
+    expected : callable
+        Told the prompts that an object is about to get: a button was pressed, and napari adds a point when it is
+        let go.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Image, edited: Edited) -> None:
-        self._edited = edited
+    def __init__(self, viewer: ViewerModel, image: Image, edited: Edited, expected: Expected) -> None:
+        self._edited, self._expected = edited, expected
         self._at: SliceAt | None = None
         self._known: dict[ObjectKey, Prompts] = {}
         self._current = ObjectKey(1)
@@ -184,6 +188,8 @@ class PromptLayers:
         """Follow the mouse: napari itself reports a drag only at its end."""
         if layer is self.points:
             self._use_sign(not _NEGATIVE_MODIFIERS & set(event.modifiers))
+            if layer.mode == "add" and self._at is not None:
+                self._expect_point(adapters.points_to_xy(layer.world_to_data(event.position), self._at)[0])
         self._is_dragging = True
         try:
             yield
@@ -192,6 +198,11 @@ class PromptLayers:
                 yield
         finally:
             self._is_dragging = False
+
+    def _expect_point(self, place_xy: np.ndarray) -> None:
+        before = self._known.get(self._current, Prompts())
+        point = Point(float(place_xy[0]), float(place_xy[1]), self._is_positive)
+        self._expected(self._current, Prompts((*before.points, point), before.boxes_xyxy))
 
     def _report(self, *, is_drag: bool) -> None:
         if self._is_writing or self._at is None:

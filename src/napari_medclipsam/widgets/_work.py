@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
 
@@ -12,9 +13,13 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
+from napari_medclipsam.annotation.requests import MaskRequest
 from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.annotation.worker import Done, Event, Failed, ModelWorker
+from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.widgets._libraries import load_beside_opengl
+
+_Wanted = tuple[SliceAt, ObjectKey, Prompts]
 
 # How far ahead slices are encoded, nearest first; the reader is likely to go on in the same direction.
 _AHEAD = (0, 1, -1, 2, 3, -2, 4)
@@ -44,7 +49,8 @@ class Work(QObject):
         self._receive: Callable[[Event], None] | None = receive
         self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
         self.worker = ModelWorker(self._post, load_beside_opengl)
-        self._asked: tuple[SliceAt, ObjectKey, Prompts] | None = None
+        self._asked: _Wanted | None = None
+        self._early: _Early | None = None
         # Weak: a request that gives way to a newer one is never heard of again.
         self._pending: WeakSet[Any] = WeakSet()
         application = QApplication.instance()
@@ -59,6 +65,9 @@ class Work(QObject):
 
     def _on_posted(self, event: Event) -> None:
         if self._receive is None:
+            return
+        if self._early is not None and getattr(event, "request", None) is self._early.request:
+            self._early.events.append(event)
             return
         if isinstance(event, (Done, Failed)) and event.request.kind == "mask":
             self._asked = None
@@ -88,10 +97,31 @@ class Work(QObject):
         for key in session.outdated(at):
             wanted = (at, key, session.state(at).of(key).prompts)
             if wanted != self._asked:
-                request = session.plan_mask(at, key)
+                if not self._adopt_early(wanted):
+                    self.submit(session.plan_mask(at, key))
                 self._asked = wanted
-                self.submit(request)
             return
+
+    def ask_early(self, session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts) -> None:
+        """Begin with the mask of an object whose prompts are about to become these.
+
+        Its answer waits until `ask_masks` asks for the very same; if that never happens, nothing comes of it.
+        """
+        # A mask that was asked for must not give way to one that may never be.
+        if self._asked is None:
+            with suppress(MedclipsamError):
+                self._early = _Early((at, key, prompts), session.plan_mask(at, key, prompts))
+                self.worker.submit(self._early.request)
+
+    def _adopt_early(self, wanted: _Wanted) -> bool:
+        """Take the early mask for the one that is asked for now, if it is; else forget it."""
+        early, self._early = self._early, None
+        if early is None or early.wanted != wanted:
+            return False
+        self._pending.add(early.request)
+        for event in early.events:
+            self._posted.emit(event)
+        return True
 
     def look_ahead(self, session: Session, at: SliceAt, direction: int) -> None:
         """Encode the slice on screen and its neighbours while there is nothing else to do."""
@@ -101,7 +131,7 @@ class Work(QObject):
 
     def drop(self) -> None:
         """Forget all work for the image so far."""
-        self._asked = None
+        self._asked = self._early = None
         self._pending.clear()
         self.worker.cancel()
 
@@ -109,3 +139,12 @@ class Work(QObject):
         """End the thread and deliver nothing more; what the model is at in this moment is waited for."""
         self._receive = None
         self.worker.close()
+
+
+@dataclass
+class _Early:
+    """A mask that was begun before it was asked for, and what the worker has said of it."""
+
+    wanted: _Wanted
+    request: MaskRequest
+    events: list[Event] = field(default_factory=list)

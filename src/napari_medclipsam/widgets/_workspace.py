@@ -187,7 +187,7 @@ class Workspace(QObject):
             self.masks = MaskLayers(self.viewer, image, session, self._painted, self._replaced)
             self.masks.masks.events.selected_label.connect(self._on_selected_label)
         if self.prompts is None:
-            self.prompts = PromptLayers(self.viewer, image, self._edited)
+            self.prompts = PromptLayers(self.viewer, image, self._edited, self._expected)
             self._show_current()
             self._show_prompts()
         self.viewer.layers.selection.active = active if active in self.viewer.layers else image
@@ -331,6 +331,10 @@ class Workspace(QObject):
         self.said.emit(" ".join(filter(None, notes)))
         self.ask_masks()
         self.refreshed.emit()
+
+    def _expected(self, key: ObjectKey, prompts: Prompts) -> None:
+        if self.session is not None and self.at is not None:
+            self.work.ask_early(self.session, self.at, key, prompts)
 
     def _painted(self, indices: tuple[np.ndarray, ...], before: np.ndarray, after: np.ndarray) -> None:
         if self.session is not None:
