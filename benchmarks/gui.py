@@ -143,10 +143,15 @@ class Desk:
             nonlocal answered_at
             if isinstance(event, Done):
                 answered_at = watch.frames
+                # An answer that changes nothing draws nothing by itself.
+                self.window.canvas.update()
 
         work.happened.connect(answer)
         started = time.perf_counter()
         do()
+        if not work._pending:
+            # A box that was answered while it was drawn changes nothing more: a frame to end with.
+            self.window.canvas.update()
         watch.until(lambda: not work._pending and not work.worker.is_busy and watch.frames > answered_at)
         work.happened.disconnect(answer)
         return watch.drawn_at - started

@@ -52,7 +52,7 @@ class PromptLayers:
         self._edited, self._expected = edited, expected
         self._at: SliceAt | None = None
         self._known: dict[ObjectKey, Prompts] = {}
-        self._current = ObjectKey(1)
+        self._current, self._color = ObjectKey(1), ""
         self._is_positive = True
         self._is_writing = False
         self._is_dragging = False
@@ -96,8 +96,12 @@ class PromptLayers:
 
     def set_current(self, key: ObjectKey, color: str) -> None:
         """Give new prompts to an object and draw them in the colour of its class."""
-        self._current = key
-        self.boxes.feature_defaults = {"label": key.label, "number": key.number}
+        wanted = {"label": key.label, "number": key.number}
+        if self._current == key and self._color == color and dict(self.boxes.feature_defaults.iloc[0]) == wanted:
+            # Each of the settings below has napari tell the whole window.
+            return
+        self._current, self._color = key, color
+        self.boxes.feature_defaults = wanted
         if not self.boxes.selected_data:
             self.boxes.current_edge_color = color
             self.boxes.current_edge_width = self._edge_px
@@ -136,9 +140,10 @@ class PromptLayers:
             adapters.box_to_corners(box, at) for given in prompts.values() for box in given.boxes_xyxy if at is not None
         ]
         self.boxes.selected_data = set()
-        self.boxes.data = []
-        # napari keeps the features of shapes that are gone.
-        self.boxes.features = _features([])
+        if len(self.boxes.data):
+            self.boxes.data = []
+            # napari keeps the features of shapes that are gone.
+            self.boxes.features = _features([])
         if drawn:
             edges = [colors.get(key.label, "white") for key in keys]
             self.boxes.add(drawn, shape_type="rectangle", edge_color=edges, edge_width=self._edge_px)
