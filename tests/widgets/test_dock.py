@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -106,6 +108,27 @@ def test_the_mask_of_a_click_is_begun_at_the_press(desk, disk_stack, dice, monke
     desk.idle()
     assert asked[-1].points[-1][:2] == (23, 19)
     assert desk.session.state(desk.at).of(ObjectKey(1)).answered == asked[-1]
+
+
+def test_nothing_is_asked_twice(desk, monkeypatch) -> None:
+    run, asked, go_on = MaskRequest.run, [], threading.Event()
+
+    def held(request: MaskRequest, *args):
+        asked.append(request.prompts.boxes_xyxy)
+        assert go_on.wait(30)
+        return run(request, *args)
+
+    monkeypatch.setattr(MaskRequest, "run", held)
+    desk.dock.verbs.use_tool("box")
+    boxes = desk.layer("boxes")
+    boxes.add_rectangles([[[3, 5, 5], [3, 5, 15], [3, 12, 15], [3, 12, 5]]])
+    desk.qtbot.waitUntil(lambda: len(asked) == 1, timeout=30_000)
+    # Dragged on while the first answer is on its way.
+    boxes.data = [adapters.box_to_corners((8, 6, 32, 30), desk.at)]
+    go_on.set()
+    desk.idle()
+    assert asked == [((5.5, 5.5, 14.5, 11.5),), ((8, 6, 32, 30),)]
+    assert desk.session.state(desk.at).of(ObjectKey(1)).answered.boxes_xyxy == asked[-1]
 
 
 def test_negative_points_look_different_and_count_as_such(desk) -> None:

@@ -205,7 +205,7 @@ class Verbs:
 
     def cancel(self) -> None:
         """Stop what the models are at, before the next slice."""
-        self._workspace.work.worker.cancel()
+        self._workspace.work.cancel()
         self.said.emit("Cancelled; what was found until now is kept.")
 
     @said_on_error

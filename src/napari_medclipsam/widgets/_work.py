@@ -69,7 +69,7 @@ class Work(QObject):
         if self._early is not None and getattr(event, "request", None) is self._early.request:
             self._early.events.append(event)
             return
-        if isinstance(event, (Done, Failed)) and event.request.kind == "mask":
+        if isinstance(event, (Done, Failed)) and _wanted(event.request) == self._asked:
             self._asked = None
         self.happened.emit(event)
         self._receive(event)
@@ -129,16 +129,25 @@ class Work(QObject):
         planned = (session.plan_embedding(slice_at) for slice_at in near)
         self.worker.prefetch([request for request in planned if request is not None])
 
+    def cancel(self) -> None:
+        """Forget what waits, and stop what runs before its next slice; its outcome until then still comes."""
+        self._asked = self._early = None
+        self.worker.cancel()
+
     def drop(self) -> None:
         """Forget all work for the image so far."""
-        self._asked = self._early = None
         self._pending.clear()
-        self.worker.cancel()
+        self.cancel()
 
     def close(self) -> None:
         """End the thread and deliver nothing more; what the model is at in this moment is waited for."""
         self._receive = None
         self.worker.close()
+
+
+def _wanted(request: Any) -> _Wanted | None:
+    """Return what a request for a mask answers; None for other requests."""
+    return (request.at, request.key, request.prompts) if isinstance(request, MaskRequest) else None
 
 
 @dataclass
