@@ -10,7 +10,17 @@ from napari.settings import get_settings
 from napari.utils.theme import get_theme, register_theme, unregister_theme
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QSlider, QSpinBox, QTabBar, QTableWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QSlider,
+    QSpinBox,
+    QTabBar,
+    QTableWidget,
+    QWidget,
+)
 
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
@@ -68,6 +78,19 @@ def test_history_and_suggestions(desk, qtbot) -> None:
     assert completer.splitPath(field.text()) == ["brain t"]
     completer.setCompletionPrefix("brain t")
     assert completer.pathFromIndex(completer.currentIndex()).startswith("disk; ")
+
+
+def test_enter_stays_in_the_dock(desk, qtbot) -> None:
+    reached = []
+    frame = QWidget()
+    frame.keyPressEvent = lambda event: reached.append(event.key())
+    qtbot.addWidget(frame)
+    desk.dock.setParent(frame)
+    for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape):
+        qtbot.keyClick(desk.dock.find_row.field, key)
+    # napari ends a shape with Enter, and goes by the other keys in whatever part of its window they are pressed.
+    assert reached == [Qt.Key.Key_Escape]
+    desk.dock.setParent(None)
 
 
 def test_the_history_lasts_and_can_be_cleared(desk, open_desk, qtbot, caplog) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSize, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -253,6 +253,11 @@ class MedClipSamDock(QWidget):
             window.installEventFilter(self)
         if self._load.isActive():
             self._load.start(_DRAWN_MS)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Keep Enter from napari, to which it means the end of a shape, whatever field it was pressed in."""
+        if event is None or event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End all work: no thread is left."""
