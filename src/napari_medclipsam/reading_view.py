@@ -105,6 +105,12 @@ class ReadingView:
     turned: Volume
     codes: str
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What of the patient lies at the left and the right edge of a slice, of L R P A I S; "" where not known."""
+        right = self.codes[:1]
+        return (_OPPOSITE[right], right) if right else ("", "")
+
     def to_turned(self, array_zyx: np.ndarray) -> np.ndarray:
         """Return an array on the grid of `stored` on the grid of `turned`."""
         if self.stored.affine is None or not self.codes:

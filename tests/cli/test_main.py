@@ -44,6 +44,17 @@ def test_wrong_usage_is_exit_code_2(args, capsys):
     assert end.value.code == 2 and "usage" in capsys.readouterr().err
 
 
+def test_a_mistyped_option_is_named_with_the_one_that_was_meant(capsys):
+    from napari_medclipsam.cli import main
+
+    for args in (["segment", "x.png", "--text", "t", "--previw", "p.png"], ["project", "queue", "p", "--scna"]):
+        with pytest.raises(SystemExit) as end:
+            main(args)
+        told = capsys.readouterr().err
+        assert end.value.code == 2 and f"usage: medclipsam {args[0]}" in told
+        assert ("--preview?" in told) or ("--scan?" in told)
+
+
 def test_debug_works_before_and_after_the_verb(run, png):
     for args in (["--debug", "segment"], ["segment", "--debug"]):
         code, _, err = run(*args, png[0], "--text", "gizmo")

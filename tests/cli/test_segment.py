@@ -2,6 +2,7 @@ import json
 
 import nibabel
 import numpy as np
+import pytest
 from PIL import Image
 
 from synthetic import picture, save
@@ -55,6 +56,8 @@ def test_volume_on_its_exact_grid_with_slices_in_stored_order(run, nifti, tmp_pa
     source, written = nibabel.load(path), nibabel.load(out_path)
     assert np.array_equal(written.affine, source.affine)
     assert np.array_equal(np.asarray(written.dataobj), mask_ijk)
+    voxel_ml = abs(np.linalg.det(source.affine)) / 1000
+    assert told["mask_ml"] == told["structures"][0]["mask_ml"] == pytest.approx(mask_ijk.sum() * voxel_ml, rel=1e-3)
     assert told["box_slices"] == [3, 2] or told["box_slices"] == [2, 3]
     x0, y0, x1, y1 = told["boxes_xyxy"][0]
     i, j = np.nonzero(mask_ijk[:, :, 2])

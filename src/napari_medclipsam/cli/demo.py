@@ -84,7 +84,8 @@ def _answer(device: str | None) -> _Answer:
 def _write_pictures(answer: _Answer, folder: Path) -> None:
     image = answer.view.turned.slice_pixels(answer.best_index)
     result = answer.best
-    write_png(render_preview(image, result, f"Sample brain, slice {answer.best_index}"), folder / "overview.png")
+    caption = f"Sample brain, slice {answer.best_index}"
+    write_png(render_preview(image, result, caption, answer.view.sides), folder / "overview.png")
     write_png(draw_saliency(image, result), folder / "saliency.png")
     write_png(draw_prompts(image, result), folder / "prompts.png")
     write_png(draw_mask(image, result), folder / "mask.png")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
+from typing import Any
 
 from napari_medclipsam import __version__
 
@@ -16,9 +18,20 @@ _EXAMPLES = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the usage of the very verb that was typed, and which option may have been meant."""
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        found, extra = super().parse_known_args(*args, **kwargs)
+        if extra:
+            near = difflib.get_close_matches(extra[0].partition("=")[0], self._option_string_actions, n=1)
+            self.error(f"{extra[0]!r} is not known here" + (f"; do you mean {near[0]}?" if near else ""))
+        return found, extra
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; ``args.verb`` names the module of ``cli`` that runs it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="medclipsam",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

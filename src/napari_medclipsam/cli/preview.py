@@ -25,7 +25,7 @@ _FONT_PX = 18
 _BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
 
 
-def render_preview(image: Slice, result: SliceResult, caption: str) -> Image.Image:
+def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple[str, str] = ("", "")) -> Image.Image:
     """Return the image with masks and boxes, its saliency beside it, and what was found written above.
 
     Parameters
@@ -36,8 +36,12 @@ def render_preview(image: Slice, result: SliceResult, caption: str) -> Image.Ima
         Of that slice.
     caption : str
         First line.
+    sides : tuple of str
+        Letters for the left and the right edge, see `ReadingView.sides`.
     """
     left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result)
+    for panel in (left, right):
+        _write_sides(panel, sides)
     lines = [caption, *(_legend(s) for s in result.structures)]
     colours = [_INK, *(colour_of(s.label) for s in result.structures)]
     header = _LINE_PX * len(lines) + _MARGIN_PX
@@ -122,6 +126,13 @@ def _with_prompts(picture: Image.Image, image: Slice, result: SliceResult, point
         for x, y in ((structure.points_xy + 0.5) * scale).tolist() if points and structure.present else ():
             draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline=(0, 0, 0), width=2)
     return picture
+
+
+def _write_sides(picture: Image.Image, sides: tuple[str, str]) -> None:
+    """Say at the edges which side of the patient they are."""
+    draw, middle = ImageDraw.Draw(picture), picture.height / 2
+    for letter, x, anchor in ((sides[0], 6, "lm"), (sides[1], picture.width - 6, "rm")):
+        draw.text((x, middle), letter, fill=_INK, font=_font(), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _size_xy(image: Slice) -> tuple[int, int]:

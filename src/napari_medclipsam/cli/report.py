@@ -25,6 +25,7 @@ class StructureReport:
     presence: float = 0.0
     estimated_iou: float = 0.0
     mask_pixels: int = 0
+    mask_ml: float | None = None
     nearest_phrase: str = ""
 
 
@@ -44,6 +45,8 @@ class Report:
         The box prompts; `box_slices` and `box_labels` tell, box by box, the slice index and the label.
     mask_pixels : int
         Pixels (voxels) in the mask.
+    mask_ml : float or None
+        Volume of the mask; None where the voxel size is not known, and for single slices.
     mask_path : str or None
         The mask file; None when the input failed.
     seconds : dict
@@ -64,6 +67,7 @@ class Report:
     box_slices: list[int] = field(default_factory=list)
     box_labels: list[int] = field(default_factory=list)
     mask_pixels: int = 0
+    mask_ml: float | None = None
     mask_path: str | None = None
     saliency_path: str | None = None
     preview_path: str | None = None
@@ -97,7 +101,9 @@ def _verdict(structure: StructureReport) -> str:
         return f"seen ({structure.presence:.2f}) but not located"
     if not structure.present:
         return f"not present (presence {structure.presence:.2f})"
-    return f"present ({structure.presence:.2f}), {structure.mask_pixels:,} pixels"
+    volume_ml = structure.mask_ml
+    size = f"{structure.mask_pixels:,} pixels" if volume_ml is None else f"{volume_ml:.1f} ml"
+    return f"present ({structure.presence:.2f}), {size}"
 
 
 def write_csv(reports: Sequence[Report], path: Path) -> None:
@@ -109,12 +115,13 @@ def write_csv(reports: Sequence[Report], path: Path) -> None:
         If the file can't be written.
     """
     text = io.StringIO()
-    columns = ["input", "text", "present", "presence", "mask_pixels", "n_boxes", "mask_path"]
+    columns = ["input", "text", "present", "presence", "mask_pixels", "mask_ml", "n_boxes", "mask_path"]
     times = ["load", "embed", "ground", "segment"]
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*columns, *(f"seconds_{t}" for t in times), "failed", "message"])
     for r in reports:
-        row: list[Any] = [r.input, r.text, r.present, r.presence, r.mask_pixels, len(r.boxes_xyxy), r.mask_path]
+        row: list[Any] = [r.input, r.text, r.present, r.presence, r.mask_pixels, r.mask_ml]
+        row += [len(r.boxes_xyxy), r.mask_path]
         row += [r.seconds.get(t) for t in times]
         table.writerow(["" if v is None else _rounded(v) for v in [*row, r.failed, r.message]])
     with atomic_path(path) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path
     if job.preview_path is not None and run.best is not None:
         index, result = run.best
         image = view.turned.slice_pixels(index, window=request.window)
-        write_png(render_preview(image, result, _caption(job, index, view)), job.preview_path)
+        write_png(render_preview(image, result, _caption(job, index, view), view.sides), job.preview_path)
         report.preview_path = str(job.preview_path)
 
 
@@ -148,6 +149,11 @@ def _finish(report: Report, volume: Volume) -> None:
     report.present = any(s.present for s in report.structures)
     report.presence = max(s.presence for s in report.structures)
     report.mask_pixels = sum(s.mask_pixels for s in report.structures)
+    if volume.spacing_zyx_mm is not None and volume.n_slices() > 1:
+        voxel_ml = math.prod(volume.spacing_zyx_mm) / 1000
+        report.mask_ml = report.mask_pixels * voxel_ml
+        for structure in report.structures:
+            structure.mask_ml = structure.mask_pixels * voxel_ml
     absent = [f'"{s.text}"' for s in report.structures if s.known and not s.seen]
     vague = [f'"{s.text}"' for s in report.structures if s.seen and not s.present]
     unknown = [s for s in report.structures if not s.known]
