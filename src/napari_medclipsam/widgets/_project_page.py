@@ -26,6 +26,7 @@ from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._export_dialog import ask_export
 
 if TYPE_CHECKING:
+    from napari_medclipsam.widgets._mask_exchange import MaskExchange
     from napari_medclipsam.widgets._project_desk import ProjectDesk
 
 _COLUMNS = (
@@ -45,11 +46,13 @@ class ProjectPage(QWidget):
     ----------
     desk : ProjectDesk
         Does what is asked for here.
+    exchange : MaskExchange
+        Masks in and out.
     """
 
-    def __init__(self, desk: ProjectDesk) -> None:
+    def __init__(self, desk: ProjectDesk, exchange: MaskExchange) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk, self._exchange = desk, exchange
         self.name = _label()
         self.saved = QLabel()
         self.saved.setToolTip("Whether every step is on the disk.")
@@ -190,12 +193,12 @@ class ProjectPage(QWidget):
             return
         chosen = ask_export(self, project.folder.name, None if case is None else case.study.case)
         if chosen is not None:
-            self._desk.export(chosen.form, chosen.output, only_this=chosen.only_this, deidentify=chosen.deidentify)
+            self._exchange.export(chosen.form, chosen.output, only_this=chosen.only_this, deidentify=chosen.deidentify)
 
     def _import(self) -> None:
         path = questions.mask_file(self)
         if path is not None:
-            self._desk.import_mask(path)
+            self._exchange.import_mask(path)
 
     # Drag and drop.
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.annotation.worker import Done, Event, Failed, ModelWorker
+from napari_medclipsam.annotation.worker import OF_IMAGE, Done, Event, Failed, ModelWorker
 from napari_medclipsam.widgets._libraries import load_beside_opengl
 
 # How far ahead slices are encoded, nearest first; the reader is likely to go on in the same direction.
@@ -100,10 +100,10 @@ class Work(QObject):
         self.worker.prefetch([request for request in planned if request is not None])
 
     def drop(self) -> None:
-        """Forget all work for the image so far."""
+        """Forget all work for the image so far; a scan of other images goes on."""
         self._asked = None
         self._pending.clear()
-        self.worker.cancel()
+        self.worker.cancel(OF_IMAGE)
 
     def close(self) -> None:
         """End the thread and deliver nothing more; what the model is at in this moment is waited for."""
