@@ -26,7 +26,7 @@ from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
-from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons
+from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons, color_icons
 from napari_medclipsam.widgets._case_row import CaseRow
 from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
@@ -102,6 +102,7 @@ class MedClipSamDock(QWidget):
         self._lay_out()
         self._color_icons()
         self.find_row.field.focused.connect(self._prepare)
+        self.project_page.effort_wanted.connect(self._open_effort)
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
@@ -210,6 +211,13 @@ class MedClipSamDock(QWidget):
         if self.workspace.saliency is not None:
             self.workspace.saliency.map.opacity = opacity
 
+    def _open_effort(self) -> None:
+        # It shows the project of this dock, so it knows of it and not the other way round.
+        from napari_medclipsam.widgets._effort_dock import open_effort
+
+        if not open_effort(self.viewer):
+            self.status.say("The dashboard needs a window.")
+
     def _save(self) -> None:
         image = self.workspace.image
         if image is None:
@@ -295,8 +303,7 @@ class MedClipSamDock(QWidget):
 
     def _color_icons(self) -> None:
         theme = get_theme(self.viewer.theme)
-        for button in self.findChildren(Button):
-            button.color_icon(theme.icon.as_hex())
+        color_icons(self, self.viewer.theme)
         for widget in (self.case_row, self.project_page):
             widget.color_warning(theme.warning.as_hex())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -50,6 +50,8 @@ class ProjectPage(QWidget):
         Masks in and out.
     """
 
+    effort_wanted = Signal()
+
     def __init__(self, desk: ProjectDesk, exchange: MaskExchange) -> None:
         super().__init__()
         self._desk, self._exchange = desk, exchange
@@ -93,7 +95,9 @@ class ProjectPage(QWidget):
         self.export = Button("Export …", tip, self._export, "export")
         tip = "Take a mask of another program into the open case."
         self.import_mask = Button("Import mask …", tip, self._import, "save")
-        self._of_project = (close, files, folder, self.copy, self.export)
+        tip = "What the work has cost, how good proposals are, and when to stop: plots, CSV and pictures."
+        effort = Button("Effort …", tip, self.effort_wanted.emit, "effort")
+        self._of_project = (close, files, folder, self.copy, self.export, effort)
         column.addLayout(_row(new, opening, close))
         head = QHBoxLayout()
         head.addWidget(self.name, 1)
@@ -101,8 +105,7 @@ class ProjectPage(QWidget):
         column.addLayout(head)
         column.addWidget(self.warning)
         column.addWidget(self.table, 1)
-        # The next case of the review queue has its place beside these two.
-        column.addLayout(_row(self.open_case, self.done))
+        column.addLayout(_row(self.open_case, self.done, effort))
         column.addLayout(_row(files, folder))
         column.addWidget(self.copy)
         column.addLayout(_row(self.export, self.import_mask))
