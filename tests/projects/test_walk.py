@@ -8,7 +8,7 @@ from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.review import STATUSES, CaseReview
-from napari_medclipsam.projects.walk import Filters, QueueWalk, item_words
+from napari_medclipsam.projects.walk import Filters, QueueWalk, place_words, why_words
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def test_every_end_has_its_sentence(walk):
 
 
 def test_a_slice_in_words(walk):
-    assert item_words(walk.next()) == 'a slice 1: flagged; no model has looked at it yet — "rim?".'
+    item = walk.next()
+    assert (place_words(item), why_words(item)) == ("a slice 1", 'flagged; no model has looked at it yet — "rim?"')
     flat = QueueWalk(ReviewQueue({"c": CaseReview.untouched((9, 9))}, ClassTable()))
-    assert item_words(flat.next()) == "c: no model has looked at it yet."
+    assert place_words(flat.next()) == "c"

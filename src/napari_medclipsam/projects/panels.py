@@ -11,6 +11,7 @@ import numpy as np
 from napari_medclipsam.projects.dashboard import FATES, Dashboard
 from napari_medclipsam.projects.plots import LINE, POINTS, draw_curve, require_matplotlib
 from napari_medclipsam.projects.report import Figures
+from napari_medclipsam.projects.stopping import StopCurve
 
 # Okabe and Ito's: bluish green, blue, orange, vermilion.
 _FATE_COLORS = ("#009E73", "#56B4E9", "#E69F00", "#D55E00")
@@ -50,7 +51,7 @@ def panels_of(board: Dashboard) -> list[Panel]:
     """Return the panels in the order in which they are looked at."""
     curve = board.curve
     return [
-        Panel("When can I stop?", curve.message, (lambda f: draw_curve(f, curve)) if curve.quality else None),
+        Panel("When can I stop?", curve.message, (lambda f: _curve(f, curve)) if curve.quality else None),
         Panel("Slices and minutes per day", board.days_words, (lambda f: _days(f, board.days)) if board.days else None),
         Panel(
             "Clicks and corrections per slice",
@@ -108,6 +109,12 @@ def _dress(figure: Any, look: Look, font_pt: float) -> None:
         if (legend := axes.get_legend()) is not None:
             for text in legend.get_texts():
                 text.set(color=look.ink, fontsize=font_pt * 0.9)
+
+
+def _curve(figure: Any, curve: StopCurve) -> None:
+    draw_curve(figure, curve)
+    # The title says the rest, and a panel is small.
+    figure.axes[0].set_ylabel("Dice")
 
 
 def _days(figure: Any, days: list[Figures]) -> None:

@@ -86,9 +86,13 @@ class QueueWalk:
         return self.queue.ranked(**vars(self.filters), leave_out=self.refused)
 
 
-def item_words(item: QueueItem) -> str:
-    """Say which slice it is and why it comes."""
-    place = item.case if item.at.axis is None else f"{item.case} slice {item.at.index}"
+def place_words(item: QueueItem) -> str:
+    """Say which slice it is."""
+    return item.case if item.at.axis is None else f"{item.case} slice {item.at.index}"
+
+
+def why_words(item: QueueItem) -> str:
+    """Say why it comes, and what was noted."""
     flag = "flagged; " if item.flagged else ""
     note = f' — "{item.note}"' if item.note else ""
-    return f"{place}: {flag}{'; '.join(item.reasons)}{note}."
+    return f"{flag}{'; '.join(item.reasons)}{note}"

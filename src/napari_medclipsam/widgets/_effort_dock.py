@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QCloseEvent, QShowEvent
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtGui import QCloseEvent, QFontInfo, QShowEvent
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_medclipsam.errors import OutputError
 from napari_medclipsam.projects.dashboard import Dashboard, dashboard_steps
@@ -31,7 +41,8 @@ if TYPE_CHECKING:
 _NO_PROJECT = "No project is open. Open one on the page Project of the dock MedCLIP-SAM, then press Refresh."
 _NO_STUDIES = "The project has no studies yet. Add some on the page Project, accept a few slices, then press Refresh."
 _NOTHING_YET = "No slice is accepted yet. Accept some on the page Label, then press Refresh."
-_CARD_SCALE = 1.9
+_CARD_SCALE = 1.7
+_SIZE = (1120, 740)
 
 
 class EffortDock(QWidget):
@@ -54,6 +65,7 @@ class EffortDock(QWidget):
         self.board: Dashboard | None = None
         self._of: Project | None = None
         self._worker: Any = None
+        self._was_shown = False
         self.head = QLabel()
         self.head.setWordWrap(True)
         tip = "Read the journals again; only cases that have changed take time."
@@ -184,10 +196,10 @@ class EffortDock(QWidget):
                 widget.deleteLater()
         for place, (value, name) in enumerate(cards):
             number = QLabel(value)
-            font = number.font()
-            font.setPointSizeF(font.pointSizeF() * _CARD_SCALE)
-            font.setBold(True)
-            number.setFont(font)
+            # A font alone gives way to napari's style sheet.
+            number.setStyleSheet(
+                f"font-size: {round(_CARD_SCALE * QFontInfo(self.font()).pixelSize())}px; font-weight: bold"
+            )
             for row, label in enumerate((number, QLabel(name))):
                 label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
                 label.setToolTip(f"{value} {name}")
@@ -220,6 +232,11 @@ class EffortDock(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Show what is open now."""
         super().showEvent(event)
+        holder = self.parent()
+        if not self._was_shown and isinstance(holder, QDockWidget):
+            # Pictures want room, and beside the image there is none; not now, for it is being docked.
+            QTimer.singleShot(0, lambda: _float(holder))
+        self._was_shown = True
         desk = self.desk
         if self.board is None or (desk.project if desk is not None else None) is not self._of:
             self.refresh()
@@ -238,17 +255,19 @@ class EffortDock(QWidget):
 
 
 def open_effort(viewer: Any) -> bool:
-    """Open the dashboard as a window of its own, or bring it to the front; False where the viewer has no window."""
+    """Open the dashboard, or bring it to the front; False where the viewer has no window."""
     window = getattr(viewer, "window", None)
     if window is None:
         return False
-    is_open = any(isinstance(dock, EffortDock) for dock in window.dock_widgets.values())
     holder, dock = window.add_plugin_dock_widget("napari-medclipsam", "Effort")
-    if not is_open:
-        # Pictures want room, and the dock beside the image has none.
-        holder.setFloating(True)
-        holder.resize(1000, 680)
     holder.show()
     holder.raise_()
     dock.refresh()
     return True
+
+
+def _float(holder: QDockWidget) -> None:
+    """Make a dock a window of its own; it can be put back."""
+    with suppress(RuntimeError):
+        holder.setFloating(True)
+        holder.resize(*_SIZE)

@@ -8,7 +8,7 @@ import numpy as np
 from napari.qt.threading import create_worker
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QImage, QPixmap, QResizeEvent
+from qtpy.QtGui import QFontInfo, QImage, QPixmap, QResizeEvent
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_medclipsam.projects.panels import Look, Panel, picture
@@ -129,7 +129,7 @@ class PanelGrid(QWidget):
     def look(self) -> Look:
         """Colours and letters of the window."""
         theme = get_theme(self._viewer.theme)
-        size = self.fontMetrics().height() * 0.72 * self.devicePixelRatioF()
+        size = QFontInfo(self.font()).pixelSize() * self.devicePixelRatioF()
         return Look(theme.text.as_hex("long"), theme.foreground.as_hex("long"), size)
 
     def _draw(self) -> None:

@@ -14,7 +14,7 @@ from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.queue import QueueItem, ReviewQueue
 from napari_medclipsam.projects.scan import scan_text, unscanned
 from napari_medclipsam.projects.scan_request import ScanOutcome, ScanRequest
-from napari_medclipsam.projects.walk import Filters, Place, QueueWalk, item_words
+from napari_medclipsam.projects.walk import Filters, Place, QueueWalk, place_words, why_words
 from napari_medclipsam.widgets import _adapters as adapters
 from napari_medclipsam.widgets import _project_work as work
 from napari_medclipsam.widgets._said import said_on_error
@@ -221,7 +221,7 @@ class QueueDesk(QObject):
             return
         adapters.go_to(image, self._workspace.viewer.dims, item.at)
         self.shown = item
-        self.said.emit(" ".join(filter(None, [*told, item_words(item)])))
+        self.said.emit(" ".join(filter(None, [*told, f"Here is {place_words(item)}."])))
         self._follow()
 
     @said_on_error
@@ -236,7 +236,7 @@ class QueueDesk(QObject):
         item, case = self.shown, self._open
         if item is None or case is None or (item.case, item.at) != (case.study.case, self._workspace.at):
             return ""
-        return item_words(item)
+        return f"Why this slice: {why_words(item)}."
 
     # A scan.
 

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_medclipsam.annotation.states import Status
 from napari_medclipsam.projects.queue import OPEN, QueueItem
-from napari_medclipsam.projects.walk import Filters
+from napari_medclipsam.projects.walk import Filters, why_words
 from napari_medclipsam.widgets._buttons import Button
 
 if TYPE_CHECKING:
@@ -156,11 +156,11 @@ class QueuePage(QWidget):
             return
         self.table.setRowCount(len(items))
         for number, item in enumerate(items):
-            why = "; ".join((*(["flagged"] if item.flagged else []), *item.reasons))
+            why = why_words(item)
             index = "" if item.at.axis is None else str(item.at.index)
             for column, text in enumerate((item.case, index, why, f"{item.score:.2f}")):
                 cell = QTableWidgetItem(text)
-                cell.setToolTip(f"{item.status}: {why}" + (f" — {item.note}" if item.note else ""))
+                cell.setToolTip(f"{item.status}: {why}")
                 if column not in (0, _WHY):
                     cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(number, column, cell)
