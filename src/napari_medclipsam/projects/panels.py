@@ -162,9 +162,19 @@ def _models(figure: Any, models: list[Figures]) -> None:
     axes, names = _row_axes(figure, list(rated))
     for number, name in enumerate(names):
         model = rated[name]
-        axes.plot([model.dice], [number - 0.12], "o", color=POINTS, markersize=8, label="" if number else "Dice")
-        axes.plot([model.nsd], [number + 0.12], "D", color=LINE, markersize=6, label="" if number else "NSD")
-        axes.text(1.03, number, f"{model.n_slices} slices", va="center")
+        axes.plot(
+            [model.dice],
+            [number - 0.12],
+            "o",
+            color=POINTS,
+            markersize=8,
+            clip_on=False,
+            label="" if number else "Dice",
+        )
+        axes.plot(
+            [model.nsd], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label="" if number else "NSD"
+        )
+        axes.text(1.06, number, f"{model.n_slices} slices", va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 
@@ -174,11 +184,13 @@ def _agreement(figure: Any, board: Dashboard) -> None:
     axes, names = _row_axes(figure, list(agreed))
     for number, name in enumerate(names):
         one = agreed[name]
-        axes.plot([one.dice], [number - 0.12], "o", color=POINTS, markersize=8, label="" if number else "Dice")
+        axes.plot(
+            [one.dice], [number - 0.12], "o", color=POINTS, markersize=8, clip_on=False, label="" if number else "Dice"
+        )
         if one.kappa is not None:
             label = "" if number else "kappa of presence"
-            axes.plot([one.kappa], [number + 0.12], "D", color=LINE, markersize=6, label=label)
-        axes.text(1.03, number, f"{one.n_slices} slices", va="center")
+            axes.plot([one.kappa], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label=label)
+        axes.text(1.06, number, f"{one.n_slices} slices", va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 

@@ -17,7 +17,7 @@ from napari_medclipsam.projects.panels import Look, Panel, picture
 _LETTERS = 38
 _MOST_COLUMNS = 3
 # Height of a picture as a share of its width, and at most in lines.
-_SHAPE = 0.62
+_SHAPE = 0.52
 _REDRAW_MS = 200
 
 
