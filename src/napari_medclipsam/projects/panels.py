@@ -19,6 +19,7 @@ _LONGEST_NAME = 26
 # More bars than that are no picture: the last ones are shown.
 _MOST_DAYS = 30
 _MOST_ROWS = 8
+_FEWEST_LINES, _FEWEST_LETTERS = 12, 18
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def picture(panel: Panel, width_px: int, height_px: int, look: Look) -> np.ndarr
     canvas = FigureCanvasAgg(figure)
     if panel.draw is not None:
         panel.draw(figure)
-        _dress(figure, look, look.font_px * 72 / dpi)
+        # In a small picture large letters would leave no room for what they name.
+        font_px = min(look.font_px, height_px / _FEWEST_LINES, width_px / _FEWEST_LETTERS)
+        _dress(figure, look, font_px * 72 / dpi)
     canvas.draw()
     return np.array(canvas.buffer_rgba())
 
