@@ -116,8 +116,12 @@ def _dress(figure: Any, look: Look, font_pt: float) -> None:
 
 def _curve(figure: Any, curve: StopCurve) -> None:
     draw_curve(figure, curve)
-    # The title says the rest, and a panel is small.
-    figure.axes[0].set_ylabel("Dice")
+    # The title says the rest, and a panel is small: what it shows must not lie under its legend.
+    axes = figure.axes[0]
+    axes.set_ylabel("Dice")
+    names = ("slices", "plateau, 95 %", "fit")[:: 1 if curve.fitted else 3]
+    lines, _ = axes.get_legend_handles_labels()
+    axes.legend(lines, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, handlelength=1)
 
 
 def _days(figure: Any, days: list[Figures]) -> None:
@@ -177,7 +181,7 @@ def _models(figure: Any, models: list[Figures]) -> None:
         axes.plot(
             [model.nsd], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label="" if number else "NSD"
         )
-        axes.text(1.06, number, f"{model.n_slices} slices", va="center")
+        axes.text(1.06, number, _slices(model.n_slices), va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 
@@ -193,7 +197,7 @@ def _agreement(figure: Any, board: Dashboard) -> None:
         if one.kappa is not None:
             label = "" if number else "kappa of presence"
             axes.plot([one.kappa], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label=label)
-        axes.text(1.06, number, f"{one.n_slices} slices", va="center")
+        axes.text(1.06, number, _slices(one.n_slices), va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 
@@ -210,3 +214,7 @@ def _row_axes(figure: Any, names: list[str]) -> tuple[Any, list[str]]:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _slices(n: int) -> str:
+    return "1 slice" if n == 1 else f"{n} slices"
