@@ -77,7 +77,8 @@ class Window:
             held |= getattr(Qt.KeyboardModifier, f"{name}Modifier")
         canvas = self.canvas
         canvas.setFocus()
-        QTest.keyClick(canvas, getattr(Qt.Key, f"Key_{last.upper() if len(last) == 1 else last}"), held)
+        name = {".": "Period", ",": "Comma"}.get(last, last.upper() if len(last) == 1 else last)
+        QTest.keyClick(canvas, getattr(Qt.Key, f"Key_{name}"), held)
         self.idle()
 
     @property

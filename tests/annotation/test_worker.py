@@ -16,6 +16,7 @@ from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.requests import EmbedRequest
 from napari_medclipsam.annotation.worker import (
+    OF_IMAGE,
     Done,
     Event,
     Failed,
@@ -318,3 +319,22 @@ def test_closing_in_a_long_call_gives_up_waiting():
     assert not desk.worker.close(0.05)
     stuck.gate.set()
     assert desk.worker.close(SOON_S)
+
+
+def test_a_scan_gives_way_to_the_image_on_screen_and_outlives_it(desk) -> None:
+    scan = Job("scan", "scan", steps=3)
+    desk.worker.submit(scan)
+    assert scan.begun.wait(SOON_S)
+    for name, kind in (("volume", "volume"), ("mask", "mask")):
+        desk.worker.submit(let_go(name, kind))
+    scan.gate.set()
+    events = desk.until(Done, "scan")
+    assert desk.order(events) == ["scan", "mask", "volume"] and events[-1].outcome == "scan"
+    again = Job("again", "scan", steps=2)
+    desk.worker.submit(again)
+    assert again.begun.wait(SOON_S)
+    desk.worker.submit(let_go("late", "volume"))
+    desk.worker.cancel(OF_IMAGE)
+    again.gate.set()
+    events = desk.until(Done, "again")
+    assert events[-1].outcome == "again" and desk.order(events) == ["again"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import nibabel
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.review import CaseReview
 from napari_medclipsam.projects.scan import scan, unscanned
+from napari_medclipsam.projects.scan_request import ScanRequest
 from napari_medclipsam.projects.studies import images_in
 from napari_medclipsam.projects.summary import Summary
 from synthetic import Both, picture
@@ -137,7 +140,7 @@ def test_a_decision_is_marked_without_ranking_anew(project):
     assert first not in queue.items() and queue.progress.n_done == 1
     with project.open_case(first.case) as case:
         case.session.accept(first.at)
-    queue.refresh(first.case, project.summary(first.case))
+    queue = queue.renewed(project, {first.case: project.summary(first.case)})
     assert queue.progress.n_done == 1 and len(queue.items()) == 2 * N - 1
 
 
@@ -183,7 +186,7 @@ def test_the_time_that_is_left_comes_from_the_pace(project):
     project.open_case("c0001").close()
     review = CaseReview.untouched((120, 64, 64))
     review.statuses[:37] = 3
-    assert str(ReviewQueue({"c": review}, project.classes, active_s=37 * 18.0).progress) == (
+    assert str(ReviewQueue({"c": review}, project.classes, active_s={"c": 37 * 18.0}).progress) == (
         "37 of 120 slices, about 25 min left"
     )
 
@@ -194,3 +197,69 @@ def test_summaries_without_scores_are_made_again(project):
     path.write_text(path.read_text().replace('"review"', '"other"'))
     assert project.summary("c0001").review is not None
     assert Summary().review is None
+
+
+def test_an_open_case_is_followed_without_ranking_anew(project):
+    queue = ReviewQueue.of(project)
+    with project.open_case("c0001") as case:
+        case.session.accept(at(3))
+        case.note({"flag": True}, at(6))
+        queue.follow(case)
+        assert queue.progress.n_done == 1 and [i.at for i in queue.items(flagged=True)] == [at(6)]
+        case.session.undo()
+        case.note({"flag": False}, at(6))
+        queue.follow(case)
+        assert queue.progress.n_done == 0 and queue.items(flagged=True) == []
+
+
+def test_a_case_that_is_done_comes_only_when_asked_for(project):
+    queue = ReviewQueue.of(project)
+    with project.open_case("c0001") as case:
+        case.note({"done": True})
+        queue.follow(case)
+        assert {item.case for item in queue.items()} == {"c0002"} and queue.progress.n_done == N
+        assert len(queue.items(case="c0001")) == N
+    assert {item.case for item in ReviewQueue.of(project).items()} == {"c0002"}
+    with project.open_case("c0001") as case:
+        case.note({"done": False})
+    queue = queue.renewed(project, {"c0001": project.summary("c0001")})
+    assert queue.progress.n_done == 0 and len(queue.items()) == 2 * N
+
+
+def test_a_reader_comes_before_a_scan(project):
+    """The second case is taken in the middle of the scan of the first, the first in the middle of its own."""
+    todo = unscanned(project, "disk")
+    followed: list[str] = []
+    taken: list[str] = []
+
+    def progress(done: int, total: int) -> None:
+        assert total == 2 * N
+        if done == 4:
+            waiting.start()
+            request._with_reader |= {"c0001", "c0002"}
+
+    def take() -> None:
+        request.leave_to_reader("c0001")
+        with project.open_case("c0001") as case:
+            taken.append(case.study.case)
+
+    waiting = threading.Thread(target=take)
+    request = ScanRequest(project, "disk", todo, followed.append)
+    outcome = request.run(MODEL, MODEL, progress)
+    waiting.join()
+    assert taken == ["c0001"] and followed == ["c0001"]
+    assert "in 4 slices" in outcome.message or "in 5 slices" in outcome.message
+    assert "you had opened it: c0002" in outcome.message and outcome.is_complete
+    assert unscanned(project, "disk", ["c0002"]) == {"c0002": list(range(N))}
+
+
+def test_a_scan_that_is_stopped_goes_on_where_it_was(project):
+    request = ScanRequest(project, "disk", unscanned(project, "disk"))
+    outcome = request.run(MODEL, MODEL, lambda done, total: request.stop() if done == N + 3 else None)
+    assert not outcome.is_complete and outcome.message.startswith("Cancelled")
+    left = unscanned(project, "disk")
+    assert list(left) == ["c0002"] and 0 < len(left["c0002"]) <= N - 3
+    request = ScanRequest(project, "disk", left)
+    request.stop()
+    assert request.run(MODEL, MODEL).cases == ()
+    assert ScanRequest(project, "disk", left).run(MODEL, MODEL).is_complete and unscanned(project, "disk") == {}

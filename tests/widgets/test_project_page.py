@@ -38,7 +38,7 @@ def office(open_desk, tmp_path, scans):
     """A dock with a project of three studies open."""
     desk = open_desk(ViewerModel())
     desk.idle()
-    desk.project = desk.dock.project
+    desk.project, desk.exchange = desk.dock.project, desk.dock.exchange
     desk.project.create(tmp_path / "project")
     desk.project.add([tmp_path / "scans"], copy=False)
     desk.project.project.classes.add("disk", prompts=["round thing"])
@@ -235,18 +235,18 @@ def test_masks_go_in_and_out(office, scans, answers, tmp_path):
     path = tmp_path / "mask.nii.gz"
     nibabel.save(nibabel.Nifti1Image(mask, nibabel.load(scans[0]).affine), path)
     answers("accept_import", None, False, True)
-    office.project.import_mask(path)
+    office.exchange.import_mask(path)
     assert not office.session.proposed.any()
-    office.project.import_mask(path)
+    office.exchange.import_mask(path)
     assert "2 slices proposed" in office.message and office.layer("proposals").data[2].sum() == 100
-    office.project.import_mask(path)
+    office.exchange.import_mask(path)
     assert "2 slices accepted" in office.message and np.array_equal(office.project.case.mask_zyx().T, mask)
-    office.project.export("nifti", tmp_path / "out", only_this=False, deidentify=False)
+    office.exchange.export("nifti", tmp_path / "out", only_this=False, deidentify=False)
     assert "Exported 1 cases" in office.message
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), mask)
     nibabel.save(nibabel.Nifti1Image(mask[:, :, :5], nibabel.load(scans[0]).affine), path)
     answers("resample", False)
-    office.project.import_mask(path)
+    office.exchange.import_mask(path)
     assert "shape 5 x 64 x 64 and not 6 x 64 x 64" in answers.asked[-1][1][0]
 
 

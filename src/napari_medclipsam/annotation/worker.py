@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,8 +18,10 @@ from napari_medclipsam.models.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
-_ORDER = ("mask", "text", "propagation", "volume")
 _URGENT = ("mask", "text")
+#: What concerns the image on screen.
+OF_IMAGE = (*_URGENT, "propagation", "volume")
+_ORDER = (*OF_IMAGE, "scan")
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
 _ON_CPU = "The graphics card is out of memory, so the work goes on on the processor, more slowly."
@@ -124,8 +126,9 @@ class ModelWorker:
     """One thread, one request at a time.
 
     Of each kind only the newest request waits; an older one that waits is forgotten. Masks come before texts, texts
-    before work on many slices, and that before slices that are encoded ahead. While work on many slices runs, masks and
-    texts are answered between two of its slices.
+    before work on many slices, that before scans of other images, and these before slices that are encoded ahead.
+    While work on many slices runs, masks and texts are answered between two of its slices; while a scan runs, so is
+    work on many slices.
 
     Parameters
     ----------
@@ -177,12 +180,16 @@ class ModelWorker:
                     run.stop = True
             self._changed.notify()
 
-    def cancel(self) -> None:
-        """Forget what waits and stop what runs before its next slice; its outcome until then still comes."""
+    def cancel(self, kinds: Collection[str] = _ORDER) -> None:
+        """Forget what waits and stop what runs before its next slice; its outcome until then still comes.
+
+        With `kinds`, only requests of these; slices are not encoded ahead any more in any case.
+        """
         with self._changed:
-            self._waiting.clear()
+            self._waiting = {kind: request for kind, request in self._waiting.items() if kind not in kinds}
             self._ahead.clear()
-            self._stop_runs()
+            for run in self._runs:
+                run.stop = run.stop or run.request.kind in kinds or run.request.kind not in _ORDER
 
     @property
     def is_busy(self) -> bool:
@@ -321,9 +328,10 @@ class ModelWorker:
         if run.request.kind not in _ORDER:
             with self._changed:
                 return run.stop or bool(self._waiting or self._wanted)
+        before = OF_IMAGE if run.request.kind == "scan" else _URGENT
         while run.request.kind not in _URGENT and not run.stop:
             with self._changed:
-                urgent = self._take(_URGENT)
+                urgent = self._take(before)
             if urgent is None:
                 break
             self._run(urgent)

@@ -52,9 +52,9 @@ def _scan(args: Namespace, project: Project) -> int:
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
     models = load_pair(args.model, args.device)
-    total = sum(len(indices) for indices in unscanned(project, text, args.case).values())
-    with progress_bar(total, "slices") as bar:
-        for done in scan(project, text, *models, only=args.case, progress=bar.update):
+    todo = unscanned(project, text, None if args.case is None else [args.case])
+    with progress_bar(sum(map(len, todo.values())), "slices") as bar:
+        for done in scan(project, text, *models, todo=todo, progress=bar.update):
             n_slices, n_found = n_slices + done.n_slices, n_found + done.n_found
             if done.trouble:
                 n_failed += 1

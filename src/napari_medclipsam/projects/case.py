@@ -122,6 +122,11 @@ class Case:
         return self._replay.notes
 
     @property
+    def active_s(self) -> Mapping[str, float]:
+        """Reader → seconds of work on it until now."""
+        return self._replay.history.active_s
+
+    @property
     def volume(self) -> Volume:
         """The image as it is in the file."""
         return self.view.stored

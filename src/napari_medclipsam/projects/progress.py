@@ -39,7 +39,7 @@ class StudyRow:
     n_flags: int
 
 
-def study_row(project: Project, case: str, *, is_there: bool | None = None) -> StudyRow:
+def study_row(project: Project, case: str, *, is_there: bool | None = None, summary: Summary | None = None) -> StudyRow:
     """Return how far a study is.
 
     Parameters
@@ -50,8 +50,11 @@ def study_row(project: Project, case: str, *, is_there: bool | None = None) -> S
         Its id.
     is_there : bool, optional
         Whether its image is where it should be; by default it is looked for.
+    summary : Summary, optional
+        Of the case; by default it is read.
     """
-    study, summary = project.study(case), project.summary(case)
+    study = project.study(case)
+    summary = project.summary(case) if summary is None else summary
     shape = study.grid.shape
     axis = None if summary.at is None else summary.at.axis
     n_slices = 1 if len(shape) == 2 else shape[axis or 0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.wording import Told, reason_words
 
 if TYPE_CHECKING:
+    from napari_medclipsam.projects.case import Case
     from napari_medclipsam.projects.project import Project
 
 #: What still needs a decision.
@@ -82,7 +84,7 @@ class Progress:
     Parameters
     ----------
     n_done, n_slices : int
-        Accepted slices, and all.
+        Slices that need no more work (accepted, or of a case that is done), and all.
     seconds_left : float, optional
         At the pace until now, in seconds of work; None while there is too little to go by.
     """
@@ -110,24 +112,39 @@ class ReviewQueue:
         Case → `CaseReview`.
     classes : ClassTable
         For the words.
-    active_s : float
-        Seconds of work until now.
+    active_s : dict, optional
+        Case → seconds of work until now.
+    done : iterable of str
+        Cases that a reader has called done: their slices come only where that case is asked for.
     """
 
-    def __init__(self, reviews: Mapping[str, CaseReview], classes: ClassTable, active_s: float = 0.0) -> None:
-        self._reviews, self._classes, self._active_s = dict(reviews), classes, active_s
+    def __init__(
+        self,
+        reviews: Mapping[str, CaseReview],
+        classes: ClassTable,
+        active_s: Mapping[str, float] | None = None,
+        done: Iterable[str] = (),
+    ) -> None:
+        self._reviews, self._classes = dict(reviews), classes
+        self._active_s, self._done = dict(active_s or {}), set(done)
         self._arrange()
 
     @classmethod
     def of(cls, project: Project, summaries: Mapping[str, Summary] | None = None) -> ReviewQueue:
         """Return the queue of a project; give its `summaries` if you have them."""
-        summaries = project.summaries() if summaries is None else summaries
+        return cls({}, project.classes).renewed(project, project.summaries() if summaries is None else summaries)
+
+    def renewed(self, project: Project, summaries: Mapping[str, Summary]) -> ReviewQueue:
+        """Return this queue with cases that were worked on or are new, to be ranked anew; may be called in a thread."""
         reviews = {
             case: CaseReview.untouched(project.study(case).grid.shape) if s.review is None else s.review
             for case, s in summaries.items()
         }
-        active_s = sum(sum(s.history.active_s.values()) for s in summaries.values())
-        return cls(reviews, project.classes, active_s)
+        active_s = {case: sum(s.history.active_s.values()) for case, s in summaries.items()}
+        done = {case for case, s in summaries.items() if s.is_done}
+        return ReviewQueue(
+            self._reviews | reviews, self._classes, self._active_s | active_s, (self._done - summaries.keys()) | done
+        )
 
     def _arrange(self) -> None:
         """Put the slices of all cases one after the other."""
@@ -137,19 +154,11 @@ class ReviewQueue:
         self._case_of = np.repeat(np.arange(len(sizes)), sizes)
         self._statuses = np.concatenate([r.statuses for r in self._reviews.values()] or [np.zeros(0, np.uint8)])
         self._flagged = np.zeros(len(self._statuses), bool)
-        for case, review in self._reviews.items():
-            for index, noted in review.notes.items():
-                if index < len(review.statuses):
-                    self._flagged[self._starts[case] + index] = bool(noted.get("flag"))
+        for case in self._cases:
+            self._flag(case)
         self._signals: dict[int, tuple[ClassSignals, np.ndarray]] = {}
         self._scores: dict[int | None, np.ndarray] = {}
         self._far: np.ndarray | None = None
-
-    def refresh(self, case: str, summary: Summary) -> None:
-        """Take in a case that was worked on, for when it is closed; see `mark` for each slice of it."""
-        if summary.review is not None:
-            self._reviews[case] = summary.review
-            self._arrange()
 
     def mark(self, case: str, at: SliceAt, status: Status) -> None:
         """Take in a decision at once, without ranking anew."""
@@ -157,13 +166,42 @@ class ReviewQueue:
         if at.axis == review.axis:
             review.statuses[at.index] = self._statuses[self._starts[case] + at.index] = STATUSES.index(status)
 
+    def follow(self, case: Case) -> None:
+        """Take in how an open case is now, without ranking anew: decisions, flags and notes, and the time it took."""
+        name = case.study.case
+        review = self._reviews[name]
+        statuses = np.zeros_like(review.statuses)
+        for at, state in case.session.book.states.items():
+            if at.axis == review.axis:
+                statuses[at.index] = STATUSES.index(state.status)
+        notes = {at.index: noted for at, noted in case.notes.items() if at is not None and at.axis == review.axis}
+        self._reviews[name] = replace(review, statuses=statuses, notes=notes)
+        self._statuses[self._places(name)] = statuses
+        self._flag(name)
+        self._active_s[name] = sum(case.active_s.values())
+        (self._done.add if case.notes.get(None, {}).get("done") else self._done.discard)(name)
+
+    def _places(self, case: str) -> slice:
+        start = self._starts[case]
+        return slice(start, start + len(self._reviews[case].statuses))
+
+    def _flag(self, case: str) -> None:
+        flagged = self._flagged[self._places(case)]
+        flagged[:] = False
+        for index, noted in self._reviews[case].notes.items():
+            if index < len(flagged):
+                flagged[index] = bool(noted.get("flag"))
+
     @property
     def progress(self) -> Progress:
         """How far the work is, and how long the rest takes at the pace until now; ``str`` says it."""
-        n_done, n_slices = int((self._statuses == _ACCEPTED).sum()), len(self._statuses)
-        enough = n_done >= _LEAST_DONE and self._active_s >= _LEAST_S
-        left = (n_slices - n_done) * self._active_s / n_done if enough else None
-        return Progress(n_done, n_slices, left)
+        is_done, n_slices = self._statuses == _ACCEPTED, len(self._statuses)
+        n_accepted, active_s = int(is_done.sum()), sum(self._active_s.values())
+        for case in self._done:
+            is_done[self._places(case)] = True
+        n_done = int(is_done.sum())
+        enough = n_accepted >= _LEAST_DONE and active_s >= _LEAST_S
+        return Progress(n_done, n_slices, (n_slices - n_done) * active_s / n_accepted if enough else None)
 
     def items(
         self,
@@ -173,6 +211,7 @@ class ReviewQueue:
         label: int | None = None,
         case: str | None = None,
         flagged: bool = False,
+        leave_out: Collection[str] = (),
     ) -> list[QueueItem]:
         """Return slices, the one that needs a reader most first.
 
@@ -188,16 +227,36 @@ class ReviewQueue:
             Only slices of this case.
         flagged : bool
             Only flagged slices.
+        leave_out : collection of str
+            No slices of these cases.
 
         Raises
         ------
         ProjectError
             If there is no such case.
         """
+        found = self.ranked(statuses=statuses, label=label, case=case, flagged=flagged, leave_out=leave_out)
+        return list(islice(found, limit))
+
+    def ranked(
+        self,
+        *,
+        statuses: Iterable[Status] = OPEN,
+        label: int | None = None,
+        case: str | None = None,
+        flagged: bool = False,
+        leave_out: Collection[str] = (),
+    ) -> Iterator[QueueItem]:
+        """Yield what `items` returns."""
         wanted = self._wanted(statuses, label, case, flagged)
+        for other in leave_out:
+            if other in self._starts:
+                places = self._places(other)
+                wanted = wanted[(wanted < places.start) | (wanted >= places.stop)]
         score = self._score(label)
         order = wanted[np.argsort(-(score[wanted] + self._flagged[wanted]), kind="stable")]
-        return [self._item(int(place), float(score[place]), label) for place in order[:limit]]
+        for place in order:
+            yield self._item(int(place), float(score[place]), label)
 
     def cases(self, *, statuses: Iterable[Status] = OPEN, label: int | None = None) -> list[QueueCase]:
         """Return the cases that have such slices, the one that needs a reader most first; see `items`."""
@@ -227,8 +286,9 @@ class ReviewQueue:
         if case is not None:
             if case not in self._starts:
                 raise ProjectError(f"There is no case {case} among the {len(self._cases)} of this project.")
-            start = self._starts[case]
-            keep[:start] = keep[start + len(self._reviews[case].statuses) :] = False
+            keep[: self._places(case).start] = keep[self._places(case).stop :] = False
+        for done in self._done - {case}:
+            keep[self._places(done)] = False
         return np.flatnonzero(keep)
 
     def _signals_of(self, label: int) -> tuple[ClassSignals, np.ndarray]:

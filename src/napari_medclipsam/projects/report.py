@@ -130,7 +130,7 @@ class Report:
 
 def efforts(project: Project) -> Iterator[tuple[str, CaseEffort]]:
     """Yield each case with its figures; reading a case that has changed takes about a second per 1,000 records."""
-    for case, study in project.studies.items():
+    for case, study in list(project.studies.items()):
         yield case, case_effort(project.case_folder(case), study.grid.shape, keep=not project.is_read_only)
 
 

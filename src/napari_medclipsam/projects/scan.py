@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from napari_medclipsam.annotation.requests import Cancelled
+from napari_medclipsam.annotation.requests import Cancelled, Progress
 from napari_medclipsam.errors import MedclipsamError, ProjectError, PromptError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.projects.project import Project
@@ -16,6 +16,8 @@ from napari_medclipsam.prompting.text import parse_structures
 
 # As many slices are one record: what is lost when the program is stopped, some seconds of work.
 _BLOCK = 16
+#: What `Scanned.trouble` says of a case that a reader has.
+LEFT_TO_READER = "It is open, so it was left to its reader: Whole volume looks through it."
 _ACCEPTED = STATUSES.index("accepted")
 
 
@@ -56,16 +58,15 @@ def scan_text(project: Project, text: str | None = None) -> str:
     return "; ".join(parse_structures(asked))
 
 
-def unscanned(project: Project, text: str, only: str | None = None) -> dict[str, list[int]]:
+def unscanned(project: Project, text: str, cases: Iterable[str] | None = None) -> dict[str, list[int]]:
     """Return the slices that are not accepted and that no model was asked `text` of: case → slice indices.
 
-    With `only`, those of this case.
+    With `cases`, those of these.
     """
     structures = [project.classes.named(phrase) for phrase in parse_structures(text)]
     found = {}
-    for case, summary in project.summaries().items():
-        if only not in (None, case):
-            continue
+    for case in list(project.studies if cases is None else cases):
+        summary = project.summary(case)
         review = summary.review or CaseReview.untouched(project.study(case).grid.shape)
         todo = np.zeros(len(review.statuses), bool)
         for structure in structures:
@@ -83,11 +84,12 @@ def scan(
     grounder: TextGrounder,
     segmenter: PromptableSegmenter,
     *,
-    only: str | None = None,
+    todo: Mapping[str, Sequence[int]] | None = None,
     progress: Callable[[int], None] | None = None,
     cancelled: Cancelled | None = None,
+    left_to_reader: Callable[[str], bool] = lambda case: False,
 ) -> Iterator[Scanned]:
-    """Ask for a text in every slice that `unscanned` returns; yields case by case.
+    """Ask for a text in every slice that `unscanned` returns; yields how each case ended.
 
     What it finds are proposals, recorded in the journal like those of a reader but under no reader's name. It can be
     stopped at any time, and goes on where it was.
@@ -100,12 +102,14 @@ def scan(
         One structure, or several separated by ``;``; each becomes a class.
     grounder, segmenter
         The models.
-    only : str, optional
-        The one case to scan.
+    todo : dict, optional
+        Case → slice indices, where `unscanned` was asked already.
     progress : callable, optional
         Called with the number of slices that were just done.
     cancelled : callable, optional
         Asked before each slice.
+    left_to_reader : callable, optional
+        Asked with a case before each of its slices: True where a reader has it, or wants it now.
 
     Raises
     ------
@@ -115,13 +119,21 @@ def scan(
     project.require_writable()
     for phrase in parse_structures(text):
         project.classes.named_or_added(phrase)
-    for case, indices in unscanned(project, text, only).items():
+    for case, indices in (unscanned(project, text) if todo is None else todo).items():
         if cancelled is not None and cancelled():
             return
+        if left_to_reader(case):
+            yield Scanned(case, 0, 0, LEFT_TO_READER)
+            continue
+        stops = _either(cancelled, left_to_reader, case)
         try:
-            yield _scan_case(project, case, indices, text, (grounder, segmenter), progress, cancelled)
+            yield _scan_case(project, case, indices, text, (grounder, segmenter), progress, stops)
         except MedclipsamError as error:
             yield Scanned(case, 0, 0, str(error))
+
+
+def _either(cancelled: Cancelled | None, left_to_reader: Callable[[str], bool], case: str) -> Cancelled:
+    return lambda: (cancelled is not None and cancelled()) or left_to_reader(case)
 
 
 def _scan_case(
@@ -131,27 +143,33 @@ def _scan_case(
     text: str,
     models: tuple[TextGrounder, PromptableSegmenter],
     progress: Callable[[int], None] | None,
-    cancelled: Cancelled | None,
+    cancelled: Cancelled,
 ) -> Scanned:
     n_slices = n_found = 0
     with project.open_case(case) as opened:
         opened.reader = ""
         review = opened.summary().review or CaseReview.untouched(project.study(case).grid.shape)
         for first, last in _blocks(indices):
-            if cancelled is not None and cancelled():
+            if cancelled():
                 break
             try:
                 request = opened.session.plan_volume(review.at(first), text, first=first, last=last)
             except PromptError:
                 # Every class is accepted here, and only a new prompt waits: that is for its reader.
                 continue
-            outcome = request.run(*models, cancelled=cancelled)
+            outcome = request.run(*models, _one_by_one(progress), cancelled)
             opened.session.apply(outcome)
             n_slices += len(outcome.visited)
             n_found += sum(bool(found) for found in outcome.proposals.values())
-            if progress is not None:
-                progress(len(outcome.visited))
     return Scanned(case, n_slices, n_found)
+
+
+def _one_by_one(progress: Callable[[int], None] | None) -> Progress:
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(1)
+
+    return told
 
 
 def _blocks(indices: Sequence[int]) -> Iterator[tuple[int, int]]:

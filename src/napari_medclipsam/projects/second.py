@@ -86,7 +86,7 @@ def kappa(n_both: int, n_first: int, n_second: int, n_neither: int) -> float | N
 
 def agreements(project: Project) -> Iterator[ClassAgreement]:
     """Yield the agreement on each class of each case that has a second reading."""
-    for case, study in project.studies.items():
+    for case, study in list(project.studies.items()):
         folder = project.case_folder(case, second=True)
         if folder.exists():
             second = reading(folder, study.grid.shape)

@@ -78,7 +78,23 @@ PROJECT_ACTIONS = (
         "flag",
     ),
 )
-ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS + PROJECT_ACTIONS
+QUEUE_ACTIONS = (
+    Action(
+        "accept_and_next",
+        ".",
+        "Accept, next in queue",
+        "Accept this slice of a project and go to the one that needs you most, wherever it is.",
+        "accept_next",
+    ),
+    Action(
+        "next_in_queue",
+        ",",
+        "Next",
+        "Leave this slice as it is and go to the one of the project that needs you most.",
+        "next",
+    ),
+)
+ACTIONS = SLICE_ACTIONS + VIEW_ACTIONS + STACK_ACTIONS + PROJECT_ACTIONS + QUEUE_ACTIONS
 
 #: Further lines of the cheat sheet: what the mouse and napari's own keys do here.
 MOUSE = (
@@ -93,6 +109,9 @@ MOUSE = (
 )
 
 
+_SPELT = {".": ". (full stop)", ",": ", (comma)"}
+
+
 def shown_key(key: str) -> str:
     """Return a key as people read it."""
-    return key.replace("-", "+")
+    return _SPELT.get(key, key.replace("-", "+"))

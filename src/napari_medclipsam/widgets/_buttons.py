@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari._qt.qt_resources import QColoredSVGIcon
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
@@ -171,3 +172,9 @@ class Button(QPushButton):
     def minimumSizeHint(self) -> QSize:
         """Return the same: words are never cut."""
         return self.sizeHint()
+
+
+def color_icons(widget: QWidget, theme: str) -> None:
+    """Draw the icons of all buttons of a widget in the colour of a theme."""
+    for button in widget.findChildren(Button):
+        button.color_icon(get_theme(theme).icon.as_hex())

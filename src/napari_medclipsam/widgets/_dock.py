@@ -26,15 +26,19 @@ from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
-from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons
+from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons, color_icons
 from napari_medclipsam.widgets._case_row import CaseRow
 from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
 from napari_medclipsam.widgets._keys_page import KeysPage
+from napari_medclipsam.widgets._mask_exchange import MaskExchange
 from napari_medclipsam.widgets._options_page import OptionsPage
 from napari_medclipsam.widgets._project_desk import ProjectDesk, release
 from napari_medclipsam.widgets._project_page import ProjectPage
+from napari_medclipsam.widgets._queue_desk import QueueDesk
+from napari_medclipsam.widgets._queue_page import QueuePage
+from napari_medclipsam.widgets._queue_row import ProgressLine, QueueRow
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
 from napari_medclipsam.widgets._status import Status
@@ -71,7 +75,9 @@ class MedClipSamDock(QWidget):
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.workspace = Workspace(self.viewer, self)
         self.project = ProjectDesk(self.workspace, self)
-        self.verbs = Verbs(self.workspace, self.project)
+        self.exchange = MaskExchange(self.workspace, self.project, self)
+        self.queue = QueueDesk(self.workspace, self.project)
+        self.verbs = Verbs(self.workspace, self.project, self.queue)
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
         history = TextHistory()
@@ -81,7 +87,10 @@ class MedClipSamDock(QWidget):
         self.tools = ToolButtons(self.verbs)
         self.classes = ClassTable(self.workspace, self.project)
         self.case_row = CaseRow(self.workspace, self.project)
-        self.project_page = ProjectPage(self.project)
+        self.project_page = ProjectPage(self.project, self.exchange)
+        self.queue_row = QueueRow(self.workspace, self.queue, self.verbs)
+        self.queue_page = QueuePage(self.project, self.queue)
+        self.progress = ProgressLine(self.queue)
         self.place = QLabel()
         self.place.setToolTip("The slice on screen, and how far it is.")
         self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
@@ -93,6 +102,7 @@ class MedClipSamDock(QWidget):
         self._lay_out()
         self._color_icons()
         self.find_row.field.focused.connect(self._prepare)
+        self.project_page.effort_wanted.connect(self._open_effort)
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
@@ -125,21 +135,28 @@ class MedClipSamDock(QWidget):
         last.addWidget(save, 1)
         for widget in (
             *(self.image_row, self.find_row, self.answers, self.saliency_row, self.tools),
-            *(self.classes, self.case_row, self.place, self.actions_, self.range_row, self.stack_actions),
+            *(self.classes, self.case_row, self.place, self.actions_, self.queue_row),
+            *(self.range_row, self.stack_actions),
         ):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
         column.addWidget(self.status)
         tabs.addTab(main, "Label")
         tabs.addTab(self.project_page, "Project")
+        tabs.addTab(self.queue_page, "Queue")
         tabs.addTab(_scrolled(self.options), "Options")
         tabs.addTab(_scrolled(KeysPage()), "Keys")
-        tips = ("Find, correct, accept.", "Many studies in one folder.", "Model, device, overlaps.", "Every key.")
+        tips = (
+            *("Find, correct, accept.", "Many studies in one folder.", "The slices that need you most."),
+            *("Model, device, overlaps.", "Every key."),
+        )
         for index, tip in enumerate(tips):
             tabs.setTabToolTip(index, tip)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
         layout.addWidget(tabs)
+        layout.addWidget(self.progress)
 
     def ask(self, text: str) -> None:
         """Put a text into the field and look for it, as if the user had typed it."""
@@ -154,6 +171,7 @@ class MedClipSamDock(QWidget):
         self.options.refresh()
         self.classes.refresh()
         self.case_row.refresh()
+        self.queue_row.refresh()
         self.answers.show_answers(session.answers(at) if session is not None and at is not None else ())
         self.place.setText(self._place_text())
         for name in ("undo", "redo"):
@@ -192,6 +210,13 @@ class MedClipSamDock(QWidget):
     def _set_opacity(self, opacity: float) -> None:
         if self.workspace.saliency is not None:
             self.workspace.saliency.map.opacity = opacity
+
+    def _open_effort(self) -> None:
+        # It shows the project of this dock, so it knows of it and not the other way round.
+        from napari_medclipsam.widgets._effort_dock import open_effort
+
+        if not open_effort(self.viewer):
+            self.status.say("The dashboard needs a window.")
 
     def _save(self) -> None:
         image = self.workspace.image
@@ -283,8 +308,7 @@ class MedClipSamDock(QWidget):
 
     def _color_icons(self) -> None:
         theme = get_theme(self.viewer.theme)
-        for button in self.findChildren(Button):
-            button.color_icon(theme.icon.as_hex())
+        color_icons(self, self.viewer.theme)
         for widget in (self.case_row, self.project_page):
             widget.color_warning(theme.warning.as_hex())
 

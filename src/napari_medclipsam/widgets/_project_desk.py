@@ -13,12 +13,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_medclipsam.annotation.places import SliceAt
-from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError, ProjectError, PromptError
+from napari_medclipsam.errors import MedclipsamError, OutputError, ProjectError, PromptError
 from napari_medclipsam.projects.case import Case
-from napari_medclipsam.projects.exchanging import Format, import_into, read_masks
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.reader import remember_reader, remembered_reader
+from napari_medclipsam.projects.scan_request import ScanRequest
 from napari_medclipsam.projects.studies import SourceChangedError, SourceMovedError
 from napari_medclipsam.widgets import _adapters as adapters
 from napari_medclipsam.widgets import _project_work as work
@@ -52,6 +53,10 @@ class ProjectDesk(QObject):
         Which case of it is labelled.
     rows : dict
         Case id → `StudyRow`.
+    queue : ReviewQueue or None
+        As it was when the project was opened.
+    scan : ScanRequest or None
+        What the models look through beside the work in the window: it gives way to a case that is opened.
     changed : Signal
         Any of these may be another.
     saved : Signal
@@ -68,6 +73,8 @@ class ProjectDesk(QObject):
         self.held: list[Project] = []
         self.case: Case | None = None
         self.rows: dict[str, StudyRow] = {}
+        self.queue: ReviewQueue | None = None
+        self.scan: ScanRequest | None = None
         self._layer: Image | None = None
         workspace.settled.connect(self._on_settled)
         workspace.classes_changed.connect(self._on_classes)
@@ -79,7 +86,8 @@ class ProjectDesk(QObject):
         assert application is not None  # a QObject has been made
         application.aboutToQuit.connect(lambda: release(held))
 
-    def _run(self, title: str, do: Callable[[Tell], T]) -> T:
+    def run(self, title: str, do: Callable[[Tell], T]) -> T:
+        """Do something in a thread while the window waits; see `LongWork`."""
         return LongWork(title, self._parent).run(do)
 
     # The project.
@@ -107,7 +115,8 @@ class ProjectDesk(QObject):
             remember_reader(reader)
         if not reader or not self.close():
             return
-        project, self.rows = self._run(title, lambda tell: work.opened(lambda: open_project(reader), tell))
+        opened = self.run(title, lambda tell: work.opened(lambda: open_project(reader), tell))
+        project, self.rows, self.queue = opened
         self.held.append(project)
         self.said.emit(project.read_only or f"{len(self.rows)} studies; double-click one to open it.")
         self.changed.emit()
@@ -125,7 +134,7 @@ class ProjectDesk(QObject):
         """Add the images of files and folders."""
         project = self.require_project()
         try:
-            result = self._run("Adding images", lambda tell: work.added(project, paths, copy, tell))
+            result = self.run("Adding images", lambda tell: work.added(project, paths, copy, tell))
             self.rows |= result.rows
             self.said.emit(result.sentence)
         finally:
@@ -138,10 +147,14 @@ class ProjectDesk(QObject):
     @said_on_error
     def open_case(self, case_id: str) -> None:
         """Close the case that is open, and open another where it was left."""
+        self.bring(case_id, ask=True)
+
+    def bring(self, case_id: str, *, ask: bool) -> None:
+        """Do that, or raise why it can't be done; with `ask` the reader is asked about an image that was moved."""
         project = self.require_project(writable=False)
         if (self.case is not None and self.case.study.case == case_id) or not self.leave_case():
             return
-        opened = self._opened(project, case_id)
+        opened = self._opened(project, case_id, ask)
         if opened is None:
             return
         self.case, data = opened
@@ -153,14 +166,16 @@ class ProjectDesk(QObject):
         self._on_poll()
         self.changed.emit()
 
-    def _opened(self, project: Project, case_id: str) -> tuple[Case, Any] | None:
+    def _opened(self, project: Project, case_id: str, ask: bool) -> tuple[Case, Any] | None:
         """Open a case; where its image is not what it was, as the reader decides."""
         while True:
             try:
-                return self._run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id))
+                return self.run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id, self.scan))
             except (SourceMovedError, SourceChangedError) as error:
+                self.update_row(case_id)
+                if not ask:
+                    raise
                 project.require_writable()
-                self._update_row(case_id)
                 if not mended(project, case_id, error, self._parent):
                     return None
 
@@ -201,7 +216,7 @@ class ProjectDesk(QObject):
             # The image first: where masks go first, the image that is left is labelled anew.
             masks = [other for other in layers if other.data is case.session.labels]
             adapters.remove_layers(self._workspace.viewer, [layer, *masks])
-            self._update_row(case.study.case)
+            self.update_row(case.study.case)
         return True
 
     def _saved(self, save: Callable[[], None], *, may_lose: bool) -> bool:
@@ -212,7 +227,7 @@ class ProjectDesk(QObject):
                     # The window is closing: events that run meanwhile would find parts of it gone.
                     save()
                 else:
-                    self._run("Saving", lambda _: save())
+                    self.run("Saving", lambda _: save())
                 return True
             except OutputError as error:
                 n_steps = 0 if self.case is None else self.case.unsaved
@@ -227,11 +242,11 @@ class ProjectDesk(QObject):
 
     def close(self, *, may_lose: bool = False) -> bool:
         """Close case and project; False where something can't be saved, and all stays open."""
-        if self.project is not None:
-            if not self._leave(self.project.close, may_lose=may_lose):
+        if (project := self.project) is not None:
+            if not self._leave(lambda: work.closed(project, self.scan), may_lose=may_lose):
                 return False
             self.held.clear()
-            self.rows = {}
+            self.rows, self.queue = {}, None
             self.changed.emit()
         return True
 
@@ -241,7 +256,8 @@ class ProjectDesk(QObject):
             pass
         self._workspace.viewer.layers.events.removed.disconnect(self._on_removed)
 
-    def _update_row(self, case_id: str) -> None:
+    def update_row(self, case_id: str) -> None:
+        """Show anew how far a case is."""
         if self.project is not None:
             self.rows[case_id] = study_row(self.project, case_id)
             self.changed.emit()
@@ -290,35 +306,6 @@ class ProjectDesk(QObject):
         self._on_poll()
         self._workspace.refreshed.emit()
 
-    # Masks in and out.
-
-    @said_on_error
-    def export(self, form: Format, output: Path, *, only_this: bool, deidentify: bool) -> None:
-        """Export the accepted masks of all cases, or of the one that is open."""
-        project = self.require_project(writable=False)
-        cases = [self.case.study.case] if only_this and self.case is not None else []
-        told = self._run("Exporting", lambda tell: work.exported(project, form, output, cases, deidentify, tell))
-        self.said.emit(told)
-
-    @said_on_error
-    def import_mask(self, path: Path) -> None:
-        """Take a mask of another program into the case that is open, after asking how."""
-        self.require_project()
-        case, _ = self.require_case()
-        try:
-            masks = self._run("Reading the mask", lambda _: read_masks(case, path))
-        except GeometryError as error:
-            if not questions.resample(self._parent, str(error)):
-                return
-            masks = self._run("Resampling the mask", lambda _: read_masks(case, path, resample=True))
-        accept = questions.accept_import(self._parent, path.name)
-        if accept is not None:
-            change = import_into(case, masks, accept=accept)
-            self._workspace.draw(change)
-            how = "accepted" if accept else "proposed"
-            self.said.emit(change.message or f"{len(change.slices)} slices {how}.")
-            self._workspace.classes_changed.emit()
-
     # Classes: those of a project are shared by all its cases.
 
     def may_rename(self, label: int, name: str) -> bool:
@@ -327,7 +314,7 @@ class ProjectDesk(QObject):
         if project is None:
             return True
         old = project.classes[label].name
-        n_cases = len(self._run("Looking for the class", lambda _: project.cases_with(label)))
+        n_cases = len(self.run("Looking for the class", lambda _: project.cases_with(label)))
         return not n_cases or old == name or questions.rename_everywhere(self._parent, old, name, n_cases)
 
     def remove_class(self, label: int) -> bool:
@@ -336,7 +323,7 @@ class ProjectDesk(QObject):
         if project is None or self.case is None:
             return False
         try:
-            self._run("Looking for the class", lambda _: project.remove_class(label))
+            self.run("Looking for the class", lambda _: project.remove_class(label))
             self.case.session.current = None
         except ProjectError as error:
             if label not in project.classes or project.is_read_only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -26,6 +26,7 @@ from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._export_dialog import ask_export
 
 if TYPE_CHECKING:
+    from napari_medclipsam.widgets._mask_exchange import MaskExchange
     from napari_medclipsam.widgets._project_desk import ProjectDesk
 
 _COLUMNS = (
@@ -45,11 +46,15 @@ class ProjectPage(QWidget):
     ----------
     desk : ProjectDesk
         Does what is asked for here.
+    exchange : MaskExchange
+        Masks in and out.
     """
 
-    def __init__(self, desk: ProjectDesk) -> None:
+    effort_wanted = Signal()
+
+    def __init__(self, desk: ProjectDesk, exchange: MaskExchange) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk, self._exchange = desk, exchange
         self.name = _label()
         self.saved = QLabel()
         self.saved.setToolTip("Whether every step is on the disk.")
@@ -90,7 +95,9 @@ class ProjectPage(QWidget):
         self.export = Button("Export …", tip, self._export, "export")
         tip = "Take a mask of another program into the open case."
         self.import_mask = Button("Import mask …", tip, self._import, "save")
-        self._of_project = (close, files, folder, self.copy, self.export)
+        tip = "What the work has cost, how good proposals are, and when to stop: plots, CSV and pictures."
+        effort = Button("Effort …", tip, self.effort_wanted.emit, "effort")
+        self._of_project = (close, files, folder, self.copy, self.export, effort)
         column.addLayout(_row(new, opening, close))
         head = QHBoxLayout()
         head.addWidget(self.name, 1)
@@ -98,8 +105,7 @@ class ProjectPage(QWidget):
         column.addLayout(head)
         column.addWidget(self.warning)
         column.addWidget(self.table, 1)
-        # The next case of the review queue has its place beside these two.
-        column.addLayout(_row(self.open_case, self.done))
+        column.addLayout(_row(self.open_case, self.done, effort))
         column.addLayout(_row(files, folder))
         column.addWidget(self.copy)
         column.addLayout(_row(self.export, self.import_mask))
@@ -190,12 +196,12 @@ class ProjectPage(QWidget):
             return
         chosen = ask_export(self, project.folder.name, None if case is None else case.study.case)
         if chosen is not None:
-            self._desk.export(chosen.form, chosen.output, only_this=chosen.only_this, deidentify=chosen.deidentify)
+            self._exchange.export(chosen.form, chosen.output, only_this=chosen.only_this, deidentify=chosen.deidentify)
 
     def _import(self) -> None:
         path = questions.mask_file(self)
         if path is not None:
-            self._desk.import_mask(path)
+            self._exchange.import_mask(path)
 
     # Drag and drop.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,10 @@ from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.exchanging import Format, export_project, labelled_cases
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.queue import ReviewQueue
+from napari_medclipsam.projects.scan_request import ScanRequest
 from napari_medclipsam.projects.studies import Found, Study, images_in
+from napari_medclipsam.projects.summary import Summary, case_summary
 
 Tell = Callable[[str, int, int], None]
 Rows = dict[str, StudyRow]
@@ -35,15 +38,17 @@ class Added:
         return f"{len(self.rows)} added{known}{refused}."
 
 
-def opened(open_project: Callable[[], Project], tell: Tell) -> tuple[Project, Rows]:
-    """Open a project and look at all its studies."""
+def opened(open_project: Callable[[], Project], tell: Tell) -> tuple[Project, Rows, ReviewQueue]:
+    """Open a project, look at all its studies, and rank their slices."""
     project = open_project()
     try:
         rows: Rows = {}
+        summaries: dict[str, Summary] = {}
         for n, case in enumerate(project.studies):
             tell(f"Looking at {case} …", n, len(project.studies))
-            rows[case] = study_row(project, case)
-        return project, rows
+            summaries[case] = project.summary(case)
+            rows[case] = study_row(project, case, summary=summaries[case])
+        return project, rows, ranked(ReviewQueue.of(project, summaries))
     except BaseException:
         project.close()
         raise
@@ -75,14 +80,35 @@ def added(project: Project, paths: Sequence[Path], copy: bool, tell: Tell) -> Ad
     return result
 
 
-def opened_case(project: Project, case_id: str) -> tuple[Case, LayerData]:
-    """Open a case, and make its image ready to be shown."""
+def ranked(queue: ReviewQueue, label: int | None = None) -> ReviewQueue:
+    """Have a queue rank its slices now, here: in the window it then answers at once."""
+    queue.items(1, label=label)
+    return queue
+
+
+def ranked_anew(queue: ReviewQueue, project: Project, cases: Iterable[str], label: int | None) -> ReviewQueue:
+    """Return a queue with cases that were worked on or are new, from the disk, ranked for a class and for all."""
+    summaries = {case: case_summary(project.case_folder(case), project.study(case).grid.shape) for case in cases}
+    return ranked(ranked(queue.renewed(project, summaries)), label)
+
+
+def opened_case(project: Project, case_id: str, scan: ScanRequest | None = None) -> tuple[Case, LayerData]:
+    """Open a case, after a scan has let it go, and make its image ready to be shown."""
+    if scan is not None:
+        scan.leave_to_reader(case_id)
     case = project.open_case(case_id)
     try:
         return case, view_layer((case.view,), case_id)
     except BaseException:
         case.close()
         raise
+
+
+def closed(project: Project, scan: ScanRequest | None) -> None:
+    """Close a project, after a scan has ended."""
+    if scan is not None:
+        scan.end()
+    project.close()
 
 
 def exported(project: Project, form: Format, output: Path, cases: Sequence[str], deidentify: bool, tell: Tell) -> str:

@@ -67,7 +67,9 @@ class Status(QWidget):
         self.message.setText(sentence)
 
     def show_event(self, event: Event) -> None:
-        """Show what the model worker reports."""
+        """Show what the model worker reports; a scan of a project is shown with its queue."""
+        if getattr(getattr(event, "request", None), "kind", "") == "scan":
+            return
         match event:
             case Loading():
                 self.model.setText(f"Model: loading {event.choice.name} …")

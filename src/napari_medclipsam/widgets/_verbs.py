@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_medclipsam.widgets._project_desk import ProjectDesk
+    from napari_medclipsam.widgets._queue_desk import QueueDesk
     from napari_medclipsam.widgets._workspace import Workspace
 
 Tool = Literal["look", "point", "box", "move", "paint", "erase"]
@@ -32,10 +33,12 @@ class Verbs:
         What they work on.
     desk : ProjectDesk
         Whose case it may be.
+    queue : QueueDesk
+        Knows what comes next in a project.
     """
 
-    def __init__(self, workspace: Workspace, desk: ProjectDesk) -> None:
-        self._workspace, self._desk = workspace, desk
+    def __init__(self, workspace: Workspace, desk: ProjectDesk, queue: QueueDesk) -> None:
+        self._workspace, self._desk, self._queue = workspace, desk, queue
         self.said = workspace.said
 
     # Words.
@@ -152,6 +155,15 @@ class Verbs:
         """Flag the slice, or take its flag away."""
         self._desk.toggle_flag()
 
+    def accept_and_next(self) -> None:
+        """Accept the slice, and go to the one of the project that needs the reader most."""
+        self._queue.accept_and_next()
+        self._workspace.ask_masks()
+
+    def next_in_queue(self) -> None:
+        """Leave the slice as it is, and go to the one of the project that needs the reader most."""
+        self._queue.next_in_queue()
+
     # The view.
 
     @said_on_error
@@ -204,7 +216,7 @@ class Verbs:
         self._do(session.reject_proposals(at, self._workspace.first, self._workspace.last))
 
     def cancel(self) -> None:
-        """Stop what the models are at, before the next slice."""
+        """Stop what the models are at in this image, before the next slice."""
         self._workspace.work.cancel()
         self.said.emit("Cancelled; what was found until now is kept.")
 

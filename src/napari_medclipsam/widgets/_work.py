@@ -15,7 +15,7 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import MaskRequest
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.annotation.worker import Done, Event, Failed, ModelWorker
+from napari_medclipsam.annotation.worker import OF_IMAGE, Done, Event, Failed, ModelWorker
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.widgets._libraries import load_beside_opengl
 
@@ -130,12 +130,12 @@ class Work(QObject):
         self.worker.prefetch([request for request in planned if request is not None])
 
     def cancel(self) -> None:
-        """Forget what waits, and stop what runs before its next slice; its outcome until then still comes."""
+        """Stop what the models are at in this image, before its next slice; its outcome until then still comes."""
         self._asked = self._early = None
-        self.worker.cancel()
+        self.worker.cancel(OF_IMAGE)
 
     def drop(self) -> None:
-        """Forget all work for the image so far."""
+        """Forget all work for the image so far; a scan of other images goes on."""
         self._pending.clear()
         self.cancel()
 
