@@ -1,4 +1,4 @@
-"""``medclipsam project init | add | relocate | status | queue | report | export | import | verify``."""
+"""``medclipsam project init | add | relocate | status | queue | disputes | report | export | import | verify``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from napari_medclipsam.cli import DONE, REFUSED, project_queue, project_report
+from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
@@ -26,6 +26,7 @@ def run(args: Namespace) -> int:
         "relocate": _relocate,
         "status": _status,
         "queue": project_queue.run,
+        "disputes": project_disputes.run,
         "report": project_report.run,
         "export": _export,
         "import": _import,

@@ -107,6 +107,11 @@ class Case:
             session.current = replay.current
 
     @property
+    def is_second(self) -> bool:
+        """True for a second, blind reading."""
+        return self.folder == self._project.case_folder(self.study.case, second=True)
+
+    @property
     def at(self) -> SliceAt | None:
         """See the class."""
         return self._replay.at
