@@ -159,6 +159,10 @@ class Project:
         """Return where a case has its journal, or that of its second reading."""
         return self.folder / "cases" / case / ("second" if second else "")
 
+    def has_second(self, case: str) -> bool:
+        """Tell whether a second reading of a case was begun."""
+        return self.case_folder(case, second=True).exists()
+
     def study(self, case: str) -> Study:
         """Return a study; raises `ProjectError` where there is none."""
         try:
@@ -281,7 +285,7 @@ class Project:
         if folder in self._open_cases:
             raise ProjectError(f"The case {case} is open already.")
         if second:
-            require_second_reader(self.reader, self.summary(case), case_summary(folder, study.grid.shape))
+            require_second_reader(self.reader, self.summary(case), self.summary(case, second=True))
         require_unchanged(study, self.folder)
         opened = Case(self, study, study.read(self.folder), folder)
         if not self.is_read_only:
@@ -292,9 +296,9 @@ class Project:
         """Forget a case that has closed itself."""
         self._open_cases.pop(case.folder, None)
 
-    def summary(self, case: str) -> Summary:
-        """Return how far a case is, without its image; of an open one as it is now."""
-        folder = self.case_folder(case)
+    def summary(self, case: str, *, second: bool = False) -> Summary:
+        """Return how far a case is, or its second reading, without its image; of an open one as it is now."""
+        folder = self.case_folder(case, second=second)
         if folder in self._open_cases:
             return self._open_cases[folder].summary()
         return case_summary(folder, self.study(case).grid.shape)

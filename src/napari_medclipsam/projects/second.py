@@ -84,9 +84,8 @@ def kappa(n_both: int, n_first: int, n_second: int, n_neither: int) -> float | N
 def agreements(project: Project) -> Iterator[ClassAgreement]:
     """Yield the agreement on each class of each case that has a second reading."""
     for case, study in project.studies.items():
-        folder = project.case_folder(case, second=True)
-        if folder.exists():
-            second = reading(folder, study.grid.shape)
+        if project.has_second(case):
+            second = reading(project.case_folder(case, second=True), study.grid.shape)
             yield from agreement(case, reading(project.case_folder(case), study.grid.shape), second)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from napari_medclipsam.annotation.book import Book, Change
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import ProjectError
+from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.projects.replay import Replay
-from napari_medclipsam.projects.second import Pair, both_accepted, dice_of, pairs_of, reading
+from napari_medclipsam.projects.second import Pair, both_accepted, pairs_of, reading
 
 if TYPE_CHECKING:
     from napari_medclipsam.projects.case import Case
@@ -49,20 +50,26 @@ def disputes_of(first: Book, notes: Notes, second: Book) -> list[Dispute]:
     notes : mapping
         Slice → what was noted of it in the first reading.
     """
-    found = []
-    for at in both_accepted(first, second):
-        mine, theirs = first.masks.labels[at.selector], second.masks.labels[at.selector]
-        if not np.array_equal(mine, theirs) and not _is_settled(notes.get(at, {}), mine):
-            dice = {label: dice_of([pair]) for label, pair in pairs_of(mine, theirs).items()}
-            found.append(Dispute(at, {label: value for label, value in dice.items() if value < 1}))
-    return sorted(found, key=lambda one: min(one.dice.values()))
+    found = [dispute_at(at, first, notes, second) for at in both_accepted(first, second)]
+    return sorted((one for one in found if one is not None), key=lambda one: min(one.dice.values()))
+
+
+def dispute_at(at: SliceAt, first: Book, notes: Notes, second: Book) -> Dispute | None:
+    """Return how two readings differ on a slice; None where they do not, or that was settled."""
+    if {first.state(at).status, second.state(at).status} != {"accepted"}:
+        return None
+    mine, theirs = first.masks.labels[at.selector], second.masks.labels[at.selector]
+    if np.array_equal(mine, theirs) or _is_settled(notes.get(at, {}), mine):
+        return None
+    labels = sorted({*np.unique(mine[mine != theirs]), *np.unique(theirs[mine != theirs])} - {0})
+    return Dispute(at, {int(label): dice(mine == label, theirs == label) for label in labels})
 
 
 def project_disputes(project: Project, only: str | None = None) -> Iterator[tuple[str, list[Dispute]]]:
     """Yield each case that has a second reading, or `only` one, with what is not settled; reads journals, no images."""
     for case, study in project.studies.items():
-        folder = project.case_folder(case, second=True)
-        if folder.exists() and only in (None, case):
+        if project.has_second(case) and only in (None, case):
+            folder = project.case_folder(case, second=True)
             first = reading(project.case_folder(case), study.grid.shape)
             yield case, disputes_of(first.book, first.notes, reading(folder, study.grid.shape).book)
 
@@ -101,7 +108,7 @@ class Adjudication:
 
     def __init__(self, project: Project, case: Case) -> None:
         folder = project.case_folder(case.study.case, second=True)
-        if not folder.exists():
+        if not project.has_second(case.study.case):
             raise ProjectError(f"The case {case.study.case} has no second reading yet.")
         if case.is_second:
             raise ProjectError("A second reading is settled from the first one; open that.")
@@ -118,6 +125,10 @@ class Adjudication:
     def disputes(self) -> list[Dispute]:
         """Return the slices that differ and were not settled, those that differ most first."""
         return disputes_of(self._case.session.book, self._case.notes, self.second.book)
+
+    def dispute(self, at: SliceAt) -> Dispute | None:
+        """Return how the readings differ on a slice now; None where they do not, or it is settled."""
+        return dispute_at(at, self._case.session.book, self._case.notes, self.second.book)
 
     def second_mask(self, at: SliceAt) -> np.ndarray:
         """Return the labels of the second reading in a slice, uint8 (rows, columns), to look at."""

@@ -37,6 +37,8 @@ from napari_medclipsam.widgets._project_desk import ProjectDesk, release
 from napari_medclipsam.widgets._project_page import ProjectPage
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
+from napari_medclipsam.widgets._second_desk import SecondDesk
+from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
 from napari_medclipsam.widgets._verbs import Verbs
 from napari_medclipsam.widgets._workspace import Workspace
@@ -81,7 +83,10 @@ class MedClipSamDock(QWidget):
         self.tools = ToolButtons(self.verbs)
         self.classes = ClassTable(self.workspace, self.project)
         self.case_row = CaseRow(self.workspace, self.project)
-        self.project_page = ProjectPage(self.project)
+        self.second = SecondDesk(self.workspace, self.project, self)
+        self.banner = ReadingBanner(self.second)
+        self.settling = SettlingPanel(self.workspace, self.second)
+        self.project_page = ProjectPage(self.project, self.second)
         self.place = QLabel()
         self.place.setToolTip("The slice on screen, and how far it is.")
         self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
@@ -96,6 +101,7 @@ class MedClipSamDock(QWidget):
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
+        self.second.changed.connect(self._make_room)
         layers = self.viewer.layers
         self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
         for events in self._events:
@@ -139,6 +145,9 @@ class MedClipSamDock(QWidget):
             tabs.setTabToolTip(index, tip)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for above in (self.banner, self.settling):
+            layout.addWidget(above)
         layout.addWidget(tabs)
 
     def ask(self, text: str) -> None:
@@ -179,6 +188,11 @@ class MedClipSamDock(QWidget):
         if at.axis is None:
             return f"Image: {state}"
         return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+
+    def _make_room(self) -> None:
+        """Show what is for whole stacks only while no single slices are settled: both do not fit on a small screen."""
+        for widget in (self.saliency_row, self.range_row, self.stack_actions):
+            widget.setVisible(self.second.settling is None)
 
     def _prepare(self) -> None:
         """Make the layers while the text is typed: the first answer is not to wait for them."""
@@ -282,6 +296,7 @@ class MedClipSamDock(QWidget):
             button.color_icon(theme.icon.as_hex())
         for widget in (self.case_row, self.project_page):
             widget.color_warning(theme.warning.as_hex())
+        self.banner.color(theme.warning.as_hex(), theme.canvas.as_hex())
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""
@@ -295,6 +310,7 @@ class MedClipSamDock(QWidget):
         self.workspace.work.happened.disconnect(self._on_event)
         self.status.close_activity()
         self.keys.unbind()
+        self.second.shut()
         self.project.shut()
         self.workspace.close()
 

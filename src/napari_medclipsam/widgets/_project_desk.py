@@ -136,28 +136,30 @@ class ProjectDesk(QObject):
     # The case.
 
     @said_on_error
-    def open_case(self, case_id: str) -> None:
-        """Close the case that is open, and open another where it was left."""
+    def open_case(self, case_id: str, *, second: bool = False) -> None:
+        """Close the case that is open, and open another, or its second reading, where it was left."""
         project = self.require_project(writable=False)
-        if (self.case is not None and self.case.study.case == case_id) or not self.leave_case():
+        is_open = self.case is not None and (self.case.study.case, self.case.is_second) == (case_id, second)
+        if is_open or not self.leave_case():
             return
-        opened = self._opened(project, case_id)
+        opened = self._opened(project, case_id, second)
         if opened is None:
             return
         self.case, data = opened
         self._show(self.case, data)
         n_damages = len(self.case.damages)
         damaged = f" {n_damages} places of its journal are damaged: see medclipsam project verify." if n_damages else ""
-        self.said.emit(f"{case_id} is open{', for reading only' if project.read_only else ''}.{damaged}")
+        which = f"The second reading of {case_id}" if second else case_id
+        self.said.emit(f"{which} is open{', for reading only' if project.read_only else ''}.{damaged}")
         self._poll.start()
         self._on_poll()
         self.changed.emit()
 
-    def _opened(self, project: Project, case_id: str) -> tuple[Case, Any] | None:
+    def _opened(self, project: Project, case_id: str, second: bool) -> tuple[Case, Any] | None:
         """Open a case; where its image is not what it was, as the reader decides."""
         while True:
             try:
-                return self._run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id))
+                return self._run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id, second))
             except (SourceMovedError, SourceChangedError) as error:
                 project.require_writable()
                 self._update_row(case_id)

@@ -75,11 +75,11 @@ def added(project: Project, paths: Sequence[Path], copy: bool, tell: Tell) -> Ad
     return result
 
 
-def opened_case(project: Project, case_id: str) -> tuple[Case, LayerData]:
-    """Open a case, and make its image ready to be shown."""
-    case = project.open_case(case_id)
+def opened_case(project: Project, case_id: str, second: bool) -> tuple[Case, LayerData]:
+    """Open a case, or its second reading, and make its image ready to be shown."""
+    case = project.open_case(case_id, second=second)
     try:
-        return case, view_layer((case.view,), case_id)
+        return case, view_layer((case.view,), f"{case_id}, second reading" if second else case_id)
     except BaseException:
         case.close()
         raise
