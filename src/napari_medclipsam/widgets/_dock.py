@@ -84,6 +84,8 @@ class MedClipSamDock(QWidget):
         self.classes = ClassTable(self.workspace, self.project)
         self.case_row = CaseRow(self.workspace, self.project)
         self.second = SecondDesk(self.workspace, self.project, self)
+        # Room first: a window that has grown does not shrink again.
+        self.second.changed.connect(self._make_room)
         self.banner = ReadingBanner(self.second)
         self.settling = SettlingPanel(self.workspace, self.second)
         self.project_page = ProjectPage(self.project, self.second)
@@ -101,7 +103,6 @@ class MedClipSamDock(QWidget):
         self.workspace.said.connect(self.status.say)
         self.workspace.work.happened.connect(self._on_event)
         self.workspace.refreshed.connect(self.refresh)
-        self.second.changed.connect(self._make_room)
         layers = self.viewer.layers
         self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
         for events in self._events:
@@ -148,7 +149,7 @@ class MedClipSamDock(QWidget):
         layout.setSpacing(0)
         for above in (self.banner, self.settling):
             layout.addWidget(above)
-        layout.addWidget(tabs)
+        layout.addWidget(tabs, 1)
 
     def ask(self, text: str) -> None:
         """Put a text into the field and look for it, as if the user had typed it."""
