@@ -145,6 +145,17 @@ def test_a_second_reading_is_not_settled_from_itself(read_twice):
             Adjudication(project, case)
 
 
+def test_a_class_of_a_second_reading_is_in_use(read_twice):
+    with Project.open(read_twice, "ben") as project:
+        added = project.classes.add("cyst")
+        with project.open_case("c0001", second=True) as case:
+            case.session.accept_drawn(at(3), np.uint8(added.label) * DISK)
+        with pytest.raises(ProjectError, match=r"prompts in 1 second reading \(c0001\)"):
+            project.remove_class(added.label)
+        with pytest.raises(ProjectError, match=r"in 1 case \(c0001\) and 1 second reading \(c0001\)"):
+            project.remove_class(1)
+
+
 def test_without_a_second_reading_there_is_nothing_to_settle(folder):
     with Project.open(folder, "eve") as project, project.open_case("c0001") as case:
         assert list(agreements(project)) == []

@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue, project_report
@@ -49,8 +50,9 @@ def _add(args: Namespace) -> int:
     with Project.open(args.project, args.reader) as project:
         project.require_writable()
         before = set(project.studies)
-        with progress_bar(len(images), "images") as bar:
-            for found, result in project.add(images, copy=args.copy):
+        # Closed before the project is, also by Ctrl-C: the list of what was added is written then.
+        with progress_bar(len(images), "images") as bar, closing(project.add(images, copy=args.copy)) as adding:
+            for found, result in adding:
                 bar.update()
                 if not isinstance(result, Study):
                     n_failed += 1

@@ -54,7 +54,7 @@ def study_row(project: Project, case: str, *, is_there: bool | None = None) -> S
     is_there : bool, optional
         Whether its image is where it should be; by default it is looked for.
     """
-    study, summary = project.study(case), project.summary(case)
+    study, summary = project.study(case), project.summary(case, review=False)
     shape = study.grid.shape
     axis = None if summary.at is None else summary.at.axis
     n_slices = 1 if len(shape) == 2 else shape[axis or 0]
@@ -62,7 +62,9 @@ def study_row(project: Project, case: str, *, is_there: bool | None = None) -> S
         is_there = study.source(project.folder).exists()
     n_accepted = summary.counts["accepted"]
     state = _state(summary, is_there, n_accepted >= n_slices)
-    n_second = project.summary(case, second=True).counts["accepted"] if project.has_second(case) else None
+    n_second = None
+    if project.has_second(case):
+        n_second = project.summary(case, second=True, review=False).counts["accepted"]
     return StudyRow(case, _name(study), state, n_accepted, n_slices, summary.n_flags, n_second)
 
 

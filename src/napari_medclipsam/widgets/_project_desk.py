@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError, ProjectError, PromptError
 from napari_medclipsam.projects.case import Case
+from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.exchanging import Format, import_into, read_masks
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
@@ -26,6 +27,7 @@ from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._long_work import LongWork, Tell
 from napari_medclipsam.widgets._mending import mended
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.widgets._when_saved import WhenSaved
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._workspace import Workspace
@@ -75,6 +77,7 @@ class ProjectDesk(QObject):
         self._poll = QTimer(self)
         self._poll.setInterval(_POLL_MS)
         self._poll.timeout.connect(self._on_poll)
+        self.when_saved = WhenSaved(self)
         application, held = QApplication.instance(), self.held
         assert application is not None  # a QObject has been made
         application.aboutToQuit.connect(lambda: release(held))
@@ -146,6 +149,7 @@ class ProjectDesk(QObject):
         if opened is None:
             return
         self.case, data = opened
+        self.case.waits = False
         self._show(self.case, data)
         n_damages = len(self.case.damages)
         damaged = f" {n_damages} places of its journal are damaged: see medclipsam project verify." if n_damages else ""
@@ -271,7 +275,7 @@ class ProjectDesk(QObject):
         case, at = self.require_case()
         flag = not case.notes.get(at, {}).get("flag", False)
         told = case.note({"flag": flag}, at)
-        self._noted(case, told or ("Flagged." if flag else "The flag is gone."))
+        self._noted(told or ("Flagged." if flag else "The flag is gone."))
 
     @said_on_error
     def write_note(self, text: str, at: SliceAt) -> None:
@@ -279,16 +283,16 @@ class ProjectDesk(QObject):
         case, _ = self.require_case()
         line = " ".join(text.split())
         if line != case.notes.get(at, {}).get("note", ""):
-            self._noted(case, case.note({"note": line}, at) or "Noted.")
+            self._noted(case.note({"note": line}, at) or "Noted.")
 
     @said_on_error
     def set_done(self, done: bool) -> None:
         """Say whether the case needs no more work."""
         case, _ = self.require_case()
-        self._noted(case, case.note({"done": done}) or (f"{case.study.case} is done." if done else "It is open again."))
+        self._noted(case.note({"done": done}) or (f"{case.study.case} is done." if done else "It is open again."))
 
-    def _noted(self, case: Case, told: str) -> None:
-        self.said.emit(told)
+    def _noted(self, told: str) -> None:
+        self.when_saved.say(told)
         self._on_poll()
         self._workspace.refreshed.emit()
 
@@ -329,8 +333,8 @@ class ProjectDesk(QObject):
         if project is None:
             return True
         old = project.classes[label].name
-        n_cases = len(self._run("Looking for the class", lambda _: project.cases_with(label)))
-        return not n_cases or old == name or questions.rename_everywhere(self._parent, old, name, n_cases)
+        use = self._run("Looking for the class", lambda _: use_of(project, label))
+        return not use or old == name or questions.rename_everywhere(self._parent, old, name, use)
 
     def remove_class(self, label: int) -> bool:
         """Remove a class of the project, or hide it where it is in use; False where it is not of the project."""

@@ -70,6 +70,7 @@ class ProjectPage(QWidget):
         self.message.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.message.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
         self._shown: list[StudyRow] = []
+        self._bold: str | None = None
         self._lay_out()
         self.setAcceptDrops(True)
         desk.changed.connect(self.refresh)
@@ -150,11 +151,13 @@ class ProjectPage(QWidget):
                 texts = (row.case, row.name, f"{row.state}{flags}", slices)
                 for column, text in enumerate(texts):
                     self.table.setItem(number, column, _item(text, right=column == _SLICES))
-            item = self.table.item(number, _CASE)
-            assert item is not None  # it has just been set
-            font = item.font()
-            font.setBold(row.case == current)
-            item.setFont(font)
+            if row.case in (current, self._bold):
+                item = self.table.item(number, _CASE)
+                assert item is not None  # it has just been set
+                font = item.font()
+                font.setBold(row.case == current)
+                item.setFont(font)
+        self._bold = current
         self._shown = rows
 
     # Buttons.
