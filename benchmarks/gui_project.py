@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 SHAPE_ZYX = (300, 512, 512)
-N_TURNS = 15
+N_TURNS = 10
 # Whatever follows an accept on the GUI thread (the poll of the project among it) has come by then.
-_AFTER_S = 0.9
+_AFTER_S = 0.6
 
 
 def project(window: Any, watch: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _accepts(window: Any, watch: Any) -> dict[str, Any]:
         _propose(window, watch, 100 + turn)
         session.book.recorder = desk.case if kept else None
         desk._poll.start() if kept else desk._poll.stop()
-        watch.rest(0.5)
+        watch.rest(0.3)
         watch.longest_ms = 0.0
         started = time.perf_counter()
         window.dock.verbs.accept()

@@ -62,7 +62,7 @@ class ClassTable(QWidget):
         for label, tip, clicked, icon in (
             ("Class", "Add a class and make it the current one.", self._add_class, "plus"),
             ("Object", "Start another object of the current class.", self._add_object, "plus"),
-            ("Words …", "Other words that the current class is asked for with.", self._reword, "find"),
+            ("Words …", "Other words that the current class is asked for with.", self._reword, ""),
             ("Remove", "Remove the current class, if nothing is labelled with it.", self._remove, "minus"),
         ):
             buttons.addWidget(Button(label, tip, clicked, icon))
