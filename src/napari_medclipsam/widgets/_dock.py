@@ -106,7 +106,7 @@ class MedClipSamDock(QWidget):
         layers = self.viewer.layers
         self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
         for events in self._events:
-            events.connect(self._on_layers)
+            events.connect(self._on_layers, position="last")
         self._is_closed = False
         worker = self.workspace.work.worker
         # A window that closes destroys its docks without closing them; it has been asked to save (`eventFilter`).

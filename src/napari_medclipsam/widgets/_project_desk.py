@@ -73,7 +73,7 @@ class ProjectDesk(QObject):
         self._layer: Image | None = None
         workspace.settled.connect(self._on_settled)
         workspace.classes_changed.connect(self._on_classes)
-        workspace.viewer.layers.events.removed.connect(self._on_removed)
+        workspace.viewer.layers.events.removed.connect(self._on_removed, position="last")
         self._poll = QTimer(self)
         self._poll.setInterval(_POLL_MS)
         self._poll.timeout.connect(self._on_poll)
@@ -191,6 +191,13 @@ class ProjectDesk(QObject):
 
     def _leave(self, save: Callable[[], None], *, may_lose: bool) -> bool:
         case, layer = self.case, self._layer
+        self._workspace.going = layer
+        try:
+            return self._left(case, layer, save, may_lose)
+        finally:
+            self._workspace.going = None
+
+    def _left(self, case: Case | None, layer: Image | None, save: Callable[[], None], may_lose: bool) -> bool:
         # First the layers of the work, so that nothing can be done while it is saved.
         if layer is not None and self._workspace.image is layer:
             self._workspace.label(None)
