@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 SHAPE_ZYX = (300, 512, 512)
-N_TURNS = 10
+N_TURNS = 12
 # Whatever follows an accept on the GUI thread (the poll of the project among it) has come by then.
 _AFTER_S = 0.6
 

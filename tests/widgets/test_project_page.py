@@ -131,6 +131,18 @@ def test_a_case_goes_on_where_it_was_left(office):
     assert not office.session.labels.any()
 
 
+def test_a_case_that_is_left_is_not_labelled_anew(office):
+    office.project.open_case("c0001")
+    office.go(4)
+    office.ask("disk")
+    office.do("accept")
+    office.viewer.layers.selection.active = office.dock.workspace.image
+    added = []
+    office.viewer.layers.events.inserted.connect(lambda event: added.append(event.value.name))
+    office.project.close()
+    assert added == [] and names(office) == [] and office.dock.workspace.image is None
+
+
 def test_another_axis_is_resumed_too(office):
     office.project.open_case("c0001")
     office.viewer.dims.order = (1, 0, 2)
