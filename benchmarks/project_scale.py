@@ -1,6 +1,8 @@
 """How long a large project takes to open and to rank, how much memory, and how long an accept takes beyond the disk.
 
-    python benchmarks/project_scale.py
+    python benchmarks/project_scale.py [add]
+
+With ``add``: how long 300 studies take to be added, by reference and as copies, beside reading and hashing them.
 
 Makes 1,000 studies of 100 slices with 200 records each (a text per slice, then an accept or another text) in a
 temporary folder, and measures in fresh processes.
@@ -135,10 +137,42 @@ def accept_times(folder: Path, image: Path, n: int) -> None:
         print(f"  {name}: {1000 * np.percentile(seconds, 50):.1f}, {1000 * np.percentile(seconds, 95):.1f}")
 
 
+def add_times(folder: Path, n: int) -> None:
+    """Print how long adding takes, and reading and hashing alone; volumes of 256 × 256 × 30, packed."""
+    from napari_medclipsam.files import sha256_of
+    from napari_medclipsam.images.io import read_image
+
+    rng = np.random.default_rng(0)
+    (folder / "scans").mkdir(parents=True)
+    for number in range(n):
+        voxels = rng.integers(0, 200, (256, 256, 30)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / "scans" / f"scan {number:03d}.nii.gz")
+    paths = sorted((folder / "scans").iterdir())
+    n_bytes = sum(path.stat().st_size for path in paths)
+    started = time.perf_counter()
+    for path in paths:
+        read_image(path)
+        sha256_of(path)
+    alone = time.perf_counter() - started
+    print(f"{n} volumes, {n_bytes / 1e6:.0f} MB: reading and hashing alone {alone:.1f} s")
+    for name, copy in (("by reference", False), ("as copies", True)):
+        started = time.perf_counter()
+        with Project.create(folder / name, [], "bench") as project:
+            found = images_in(folder / "scans")
+            looked = time.perf_counter() - started
+            assert all(not isinstance(study, Exception) for _, study in project.add(found, copy=copy))
+        print(f"  {name}: {time.perf_counter() - started:.1f} s, of them looking for images {looked:.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", nargs="?", choices=("add",))
     parser.add_argument("--studies", type=int, default=1000)
     args = parser.parse_args()
+    if args.part == "add":
+        with tempfile.TemporaryDirectory() as name:
+            add_times(Path(name), 300)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
         n_records = fill(folder, scan(Path(name) / "scan.nii.gz", 100, 128), args.studies, 100)

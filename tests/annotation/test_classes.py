@@ -43,3 +43,14 @@ def test_bad_names_and_labels_are_refused(name, label):
 def test_an_unknown_label_is_named():
     with pytest.raises(PromptError, match="label 7"):
         ClassTable()[7]
+
+
+def test_words_belong_to_one_class():
+    table = ClassTable()
+    table.add("glioma", prompts=["brain tumor"])
+    table.add("cyst")
+    assert table.reword(2, ["bubble", " bubble", "round  thing"]).prompts == ("bubble", "round thing")
+    with pytest.raises(PromptError, match='stands for the class "glioma"'):
+        table.reword(2, ["Brain Tumor"])
+    assert table.named("round thing").label == 2
+    assert table.reword(1, ["glioma", "brain tumor"]).label == 1 and table.reword(1, []).prompts == ()

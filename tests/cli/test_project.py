@@ -140,3 +140,22 @@ def test_export_and_import(run, nifti, tmp_path):
     nibabel.save(nibabel.Nifti1Image(labels[:, :, 1:], image.affine), mask)
     code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
     assert code == 2 and "is not on the grid of the image" in err and "--resample" in err
+
+
+def test_where_two_readers_differ(run, labelled):
+    code, out, _ = run("project", "disputes", labelled)
+    assert code == 0 and "0 cases were read twice" in out
+    for reader, second, size in (("ana", False, 20), ("ben", True, 10)):
+        with Project.open(labelled, reader) as project, project.open_case("c0002", second=second) as case:
+            for index in (1, 2):
+                case.session.paint(
+                    (slice(index, index + 1), slice(5, 5 + size), slice(5, 25)), np.ones((1, size, 20), np.uint8)
+                )
+                case.session.accept(SliceAt.across(0, index))
+    code, out, _ = run("project", "disputes", labelled)
+    assert code == 0 and "2 slices differ" in out and "c0002 slice 1: Dice disk 0.67" in out
+    code, out, _ = run("project", "disputes", labelled, "--case", "c0002", "--json")
+    rows = json.loads(out)
+    assert [row["slice"] for row in rows] == [1, 2] and rows[0]["dice"]["disk"] == pytest.approx(2 / 3)
+    code, _, err = run("project", "disputes", labelled, "--case", "c0001")
+    assert code == 2 and "no second reading" in err

@@ -187,7 +187,7 @@ def test_classes_are_renamed_everywhere_and_not_deleted_under_masks(folder):
         project.classes.add("unused", prompts=["nothing at all"])
     with Project.open(folder) as project:
         assert project.classes[1].name == "sphere" and project.classes.named("nothing at all").label == 2
-        with pytest.raises(ProjectError, match=r"sphere.*masks or prompts in 1 cases \(c0001\)"):
+        with pytest.raises(ProjectError, match=r"sphere.*masks or prompts in 1 case \(c0001\)"):
             project.remove_class(1)
         project.remove_class(2)
     with Project.open(folder) as project:

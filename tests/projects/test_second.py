@@ -10,7 +10,8 @@ import pytest
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.second import Adjudication, agreements, kappa
+from napari_medclipsam.projects.second import agreements, kappa
+from napari_medclipsam.projects.settling import Adjudication, project_disputes
 from napari_medclipsam.projects.verify import verify
 from synthetic import picture
 
@@ -102,6 +103,57 @@ def test_keeping_the_first_settles_too(read_twice):
         for dispute in settling.disputes():
             settling.choose(dispute.at, "first")
         assert settling.disputes() == [] and np.array_equal(case.session.labels, before)
+
+
+def test_keeping_the_first_takes_edits_back(read_twice):
+    with Project.open(read_twice, "eve") as project, project.open_case("c0001") as case:
+        settling = Adjudication(project, case)
+        case.session.paint((slice(1, 2), slice(0, 64), slice(0, 64)), np.zeros((1, 64, 64), np.uint8))
+        settling.choose(at(1), "first")
+        assert np.array_equal(case.session.labels[1] == 1, DISK)
+        assert [one.at.index for one in settling.disputes()] == [2]
+
+
+def test_a_choice_that_is_undone_is_open_again(read_twice):
+    with Project.open(read_twice, "eve") as project, project.open_case("c0001") as case:
+        settling = Adjudication(project, case)
+        settling.choose(at(1), "second")
+        assert np.array_equal(case.session.labels[1] == 1, np.roll(DISK, 2, axis=1))
+        case.session.undo()
+        assert np.array_equal(case.session.labels[1] == 1, DISK)
+        assert [one.at.index for one in settling.disputes()] == [2, 1]
+    with Project.open(read_twice, "eve") as project:
+        assert [(case, [d.at.index for d in found]) for case, found in project_disputes(project)] == [("c0001", [2, 1])]
+
+
+def test_settling_does_not_flatter_the_agreement(read_twice):
+    with Project.open(read_twice, "eve") as project:
+        before = list(agreements(project))
+        with project.open_case("c0001") as case:
+            settling = Adjudication(project, case)
+            for dispute in settling.disputes():
+                settling.choose(dispute.at, "second")
+    with Project.open(read_twice, "eve") as project:
+        assert list(agreements(project)) == before and before[0].dice < 1
+        assert all(not found for _, found in project_disputes(project))
+
+
+def test_a_second_reading_is_not_settled_from_itself(read_twice):
+    with Project.open(read_twice, "ben") as project, project.open_case("c0001", second=True) as case:
+        assert case.is_second
+        with pytest.raises(ProjectError, match="from the first one"):
+            Adjudication(project, case)
+
+
+def test_a_class_of_a_second_reading_is_in_use(read_twice):
+    with Project.open(read_twice, "ben") as project:
+        added = project.classes.add("cyst")
+        with project.open_case("c0001", second=True) as case:
+            case.session.accept_drawn(at(3), np.uint8(added.label) * DISK)
+        with pytest.raises(ProjectError, match=r"prompts in 1 second reading \(c0001\)"):
+            project.remove_class(added.label)
+        with pytest.raises(ProjectError, match=r"in 1 case \(c0001\) and 1 second reading \(c0001\)"):
+            project.remove_class(1)
 
 
 def test_without_a_second_reading_there_is_nothing_to_settle(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import nibabel
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from qtpy.QtGui import QDropEvent
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.errors import OutputError
+from napari_medclipsam.projects.journal import Journal
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.reader import remember_reader, remembered_reader
+from napari_medclipsam.projects.scan import scan_text
 from napari_medclipsam.widgets import _questions as questions
 from synthetic import picture, save
 
@@ -127,6 +131,18 @@ def test_a_case_goes_on_where_it_was_left(office):
     assert not office.session.labels.any()
 
 
+def test_a_case_that_is_left_is_not_labelled_anew(office):
+    office.project.open_case("c0001")
+    office.go(4)
+    office.ask("disk")
+    office.do("accept")
+    office.viewer.layers.selection.active = office.dock.workspace.image
+    added = []
+    office.viewer.layers.events.inserted.connect(lambda event: added.append(event.value.name))
+    office.project.close()
+    assert added == [] and names(office) == [] and office.dock.workspace.image is None
+
+
 def test_another_axis_is_resumed_too(office):
     office.project.open_case("c0001")
     office.viewer.dims.order = (1, 0, 2)
@@ -212,13 +228,16 @@ def test_classes_are_shared_by_all_cases(office, answers):
     assert table.item(0, 1).text() == "disk"
     answers("rename_everywhere", False, True)
     table.item(0, 1).setText("lesion")
-    assert table.item(0, 1).text() == "disk" and answers.asked[0] == ("rename_everywhere", ("disk", "lesion", 1))
+    assert table.item(0, 1).text() == "disk" and answers.asked[0] == (
+        "rename_everywhere",
+        ("disk", "lesion", "1 case (c0001)"),
+    )
     table.item(0, 1).setText("lesion")
     assert office.project.project.classes[1].name == "lesion"
     answers("hide_instead", True)
     office.dock.workspace.choose(1)
     office.dock.classes._remove()
-    assert "in 1 cases (c0001)" in answers.asked[-1][1][0] and not office.project.project.classes[1].shown
+    assert "in 1 case (c0001)" in answers.asked[-1][1][0] and not office.project.project.classes[1].shown
     office.dock.classes._add_class()
     office.dock.classes._remove()
     assert [c.name for c in office.session.classes] == ["lesion"]
@@ -226,6 +245,43 @@ def test_classes_are_shared_by_all_cases(office, answers):
     office.project.close()
     with Project.open(folder) as project:
         assert [(c.name, c.prompts) for c in project.classes] == [("lesion", ("round thing",))]
+
+
+def test_words_of_a_class_are_kept_and_used(office, answers):
+    office.project.open_case("c0001")
+    answers("class_words", None, ["round thing", "blob"])
+    office.dock.classes._reword()
+    assert "Select a class" in office.message
+    office.dock.workspace.choose(1)
+    office.dock.classes._reword()
+    assert office.session.classes[1].prompts == ("round thing",)
+    office.dock.classes._reword()
+    assert "blob" in office.dock.find_row.field.phrases.stringList()
+    folder = office.project.project.folder
+    office.project.close()
+    with Project.open(folder) as project:
+        assert project.classes[1].prompts == ("round thing", "blob") and scan_text(project) == "round thing"
+
+
+def test_what_is_decided_is_called_done_when_it_is_on_the_disk(office, monkeypatch):
+    office.project.open_case("c0001")
+    office.ask("disk")
+    go_on, sync = threading.Event(), Journal.sync
+
+    def slow(self):
+        go_on.wait(20)
+        sync(self)
+
+    monkeypatch.setattr(Journal, "sync", slow)
+    office.dock.verbs.accept()
+    assert office.session.labels.any() and "Done" not in office.message
+    assert office.dock.case_row.state.text() == "saving …"
+    office.qtbot.waitUntil(lambda: "slow" in office.message, timeout=5000)
+    office.dock.verbs.undo()
+    assert "Undone" not in office.message
+    go_on.set()
+    office.qtbot.waitUntil(lambda: "Undone" in office.message, timeout=5000)
+    assert office.dock.case_row.state.text() == "saved"
 
 
 def test_masks_go_in_and_out(office, scans, answers, tmp_path):

@@ -121,6 +121,21 @@ class ClassTable:
         """Give a class another name."""
         return self._put(replace(self[label], name=_checked_name(name)))
 
+    def reword(self, label: int, prompts: Iterable[str]) -> StructureClass:
+        """Give a class other texts that it is asked for with.
+
+        Raises
+        ------
+        PromptError
+            If one is empty or too long, or stands for another class.
+        """
+        texts = tuple(dict.fromkeys(_checked_name(text) for text in prompts))
+        for text in texts:
+            owner = self.named(text)
+            if owner is not None and owner.label != label:
+                raise PromptError(f'"{text}" stands for the class "{owner.name}" already. Choose other words.')
+        return self._put(replace(self[label], prompts=texts))
+
     def recolor(self, label: int, color: str) -> StructureClass:
         """Give a class another colour, "#RRGGBB"."""
         return self._put(replace(self[label], color=color))

@@ -155,12 +155,16 @@ class Labelling(Overview):
         return self._paint(box, self.labels[box].copy(), np.array(after, np.uint8))
 
     def _paint(self, box: Box, before: np.ndarray, after: np.ndarray) -> Change:
-        new_labels = [int(label) for label in np.unique(after[before != after]) if label]
-        added = [label for label in new_labels if self._ensure_class(label)]
-        numbers = {label: self.object_of(label).number for label in new_labels}
+        numbers, is_new = self._numbers(before, after)
         change = self.book.masks.paint(box, before, after, numbers)
-        deed = Deed("paint", "paint" if new_labels else "erase", slice_of_box(box))
-        return replace(self.book.commit(deed, {}, [change]), classes=bool(added))
+        deed = Deed("paint", "paint" if numbers else "erase", slice_of_box(box))
+        return replace(self.book.commit(deed, {}, [change]), classes=is_new)
+
+    def _numbers(self, before: np.ndarray, after: np.ndarray) -> tuple[dict[int, int], bool]:
+        """Return which object of each label gets what is drawn, and whether a class was added for one."""
+        labels = [int(label) for label in np.unique(after[before != after]) if label]
+        added = [label for label in labels if self._ensure_class(label)]
+        return {label: self.object_of(label).number for label in labels}, bool(added)
 
     def accept(self, at: SliceAt, keys: Sequence[ObjectKey] | None = None) -> Change:
         """Accept a slice: its proposals become part of the mask, and its objects anchors of propagation.
@@ -185,6 +189,21 @@ class Labelling(Overview):
         state, voxels = self._accepted(at, chosen or [self._key(None)], anchor=True)
         deed = Deed("accept", f"accept, {self.place_name(at)}", at, {"anchor": True})
         return self.book.commit(deed, {at: state}, voxels)
+
+    def accept_drawn(self, at: SliceAt, labels_yx: np.ndarray) -> Change:
+        """Accept a slice with these labels, uint8 (rows, columns), which somebody has drawn; its proposals go."""
+        rows, columns = self.image.shape_yx(at)
+        box = at.box((slice(0, rows), slice(0, columns)))
+        before = self.labels[box].copy()
+        after = np.asarray(labels_yx, np.uint8).reshape(before.shape)
+        numbers, is_new = self._numbers(before, after)
+        voxels = self.book.masks.paint(box, before, after, numbers)
+        keys = self.book.masks.objects_in(at) or [self._key(None)]
+        state, _ = accept_objects(
+            self.book.masks, at, self.state(at).rejected(), keys, overlap="new", keep_hand=True, anchor=True
+        )
+        deed = Deed("accept", f"accept, {self.place_name(at)}", at, {"anchor": True})
+        return replace(self.book.commit(deed, {at: state}, [voxels]), classes=is_new)
 
     def _accepted(
         self, at: SliceAt, keys: Sequence[ObjectKey], *, anchor: bool

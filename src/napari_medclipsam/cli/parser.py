@@ -261,6 +261,9 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
     queue.add_argument("--limit", type=_positive, default=20, metavar="N", help="show N slices (default: 20)")
     queue.add_argument("--json", action="store_true", help="print JSON")
+    disputes = action("disputes", "slices on which two readers differ, those that differ most first")
+    disputes.add_argument("--case", metavar="CASE", help="only this case")
+    disputes.add_argument("--json", action="store_true", help="print JSON")
     report = action("report", "what the work has cost, how good proposals were, and when to stop")
     report.add_argument(
         "--output", type=Path, metavar="FOLDER", help="also write tables (CSV) and, with matplotlib, pictures (PNG)"

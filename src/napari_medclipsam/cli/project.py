@@ -1,4 +1,4 @@
-"""``medclipsam project init | add | relocate | status | queue | report | export | import | verify``."""
+"""``medclipsam project init | add | relocate | status | queue | disputes | report | export | import | verify``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-from napari_medclipsam.cli import DONE, REFUSED, project_queue, project_report
+from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
@@ -26,6 +27,7 @@ def run(args: Namespace) -> int:
         "relocate": _relocate,
         "status": _status,
         "queue": project_queue.run,
+        "disputes": project_disputes.run,
         "report": project_report.run,
         "export": _export,
         "import": _import,
@@ -48,8 +50,9 @@ def _add(args: Namespace) -> int:
     with Project.open(args.project, args.reader) as project:
         project.require_writable()
         before = set(project.studies)
-        with progress_bar(len(images), "images") as bar:
-            for found, result in project.add(images, copy=args.copy):
+        # Closed before the project is, also by Ctrl-C: the list of what was added is written then.
+        with progress_bar(len(images), "images") as bar, closing(project.add(images, copy=args.copy)) as adding:
+            for found, result in adding:
                 bar.update()
                 if not isinstance(result, Study):
                     n_failed += 1

@@ -59,7 +59,9 @@ def read_dicom(path: str | os.PathLike[str], series_uid: str | None = None, volu
         spacing_yx_mm = frames[0].spacing_yx_mm
         if not any(frame.placed for frame in frames) and len(series.headers) == 1:
             if volume_index not in (None, 0):
-                raise ImageError(f"{path} holds one volume; leave --volume-index out.")
+                raise ImageError(
+                    f"{path} holds one volume, and none with the number {volume_index}. Take it without a number."
+                )
             return Volume(_pixels(path, frames), None, spacing_yx_mm, _modality(series), notes=series.notes)
         stack = sorted_stack(path, frames, volume_index)
         affine = grid_affine_ras(path, stack)

@@ -96,12 +96,12 @@ def _checked_volume(path: Path, count: int, volume_index: int | None) -> int:
     if volume_index is None and count > 1:
         raise ImageError(
             f"{path} has {count} images at each position (echoes, time points or repeats). "
-            f"Choose one with --volume-index N, N from 0 to {count - 1}."
+            f"Choose one of 0 to {count - 1} (on the command line: --volume-index), or give each a folder."
         )
     index = volume_index or 0
     if not 0 <= index < count:
         raise ImageError(
-            f"{path} has no volume {index}: it holds {count}. Use --volume-index N with N from 0 to {count - 1}."
+            f"{path} has no volume {index}: it holds {count}, numbered 0 to {count - 1}. Choose one of these."
         )
     return index
 

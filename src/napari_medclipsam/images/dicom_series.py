@@ -186,7 +186,7 @@ def _chosen(path: Path, found: list[Series], wanted: str | None) -> Series:
         return matches[0]
     numbers = Counter(series.number for series in found)
     lines = [
-        f"--series {s.number if s.number and numbers[s.number] == 1 else s.uid}: "
+        f"{s.number if s.number and numbers[s.number] == 1 else s.uid}: "
         f"{s.description or 'no description'}, {s.n_images} image{'s' if s.n_images != 1 else ''}"
         for s in sorted(found, key=lambda s: (s.number.zfill(8), s.uid))
     ]
@@ -194,4 +194,4 @@ def _chosen(path: Path, found: list[Series], wanted: str | None) -> Series:
         reason = f"{path} holds {len(found)} DICOM series, expected one."
     else:
         reason = f"{path} holds {len(matches) or 'no'} series '{wanted}'."
-    raise ImageError(f"{reason} Choose one: {'; '.join(lines)}.")
+    raise ImageError(f"{reason} Choose one (on the command line: --series): {'; '.join(lines)}.")

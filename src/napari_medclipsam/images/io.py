@@ -72,13 +72,13 @@ def read_image(path: str | os.PathLike[str], volume_index: int | None = None, se
     """
     kind = kind_of(path)
     if series_uid is not None and kind != "dicom":
-        raise ImageError(f"{path} is not DICOM, so it has no series '{series_uid}'. Leave --series out.")
+        raise ImageError(f"{path} is not DICOM, so it has no series '{series_uid}'. Take it without one.")
     if kind == "dicom":
         return dicom.read_dicom(path, series_uid, volume_index)
     if kind == "nifti":
         return nifti.read_nifti(path, volume_index)
     if volume_index not in (None, 0):
-        raise ImageError(f"{path} is a picture and has no volume {volume_index}. Leave --volume-index out.")
+        raise ImageError(f"{path} is a picture and has no volume {volume_index}. Take it without a number.")
     return picture.read_picture(path)
 
 

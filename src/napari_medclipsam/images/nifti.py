@@ -167,12 +167,13 @@ def _voxels(proxy: Any) -> np.ndarray:
 def _checked_volume(path: Path, volume_index: int | None, count: int) -> int:
     if volume_index is None and count > 1:
         raise ImageError(
-            f"{path} is 4D and holds {count} volumes. Choose one with --volume-index N, N from 0 to {count - 1}."
+            f"{path} is 4D and holds {count} volumes. Choose one of 0 to {count - 1} (on the command line: "
+            "--volume-index), or save it as a file of its own."
         )
     index = volume_index or 0
     if not 0 <= index < count:
         raise ImageError(
-            f"{path} has no volume {index}: it holds {count}. Use --volume-index N with N from 0 to {count - 1}."
+            f"{path} has no volume {index}: it holds {count}, numbered 0 to {count - 1}. Choose one of these."
         )
     return index
 

@@ -276,7 +276,7 @@ class OpenClipEncoder:
         values = np.asarray(vectors.float().cpu().numpy(), np.float32)
         if not np.isfinite(values).all():
             raise ModelError(
-                f"Model {self.name!r} gave numbers that are not finite on {self.device}. Try --device cpu."
+                f"Model {self.name!r} gave numbers that are not finite on {self.device}. Try the device cpu."
             )
         return values
 

@@ -170,7 +170,7 @@ class SegmentAnything:
             features = self._network.image_encoder(pixels)[0].float().cpu().numpy()
         if not np.isfinite(features).all():
             raise ModelError(
-                f"Model {self.name!r} gave numbers that are not finite on {self.device}. Try --device cpu."
+                f"Model {self.name!r} gave numbers that are not finite on {self.device}. Try the device cpu."
             )
         return np.asarray(features, np.float32)
 

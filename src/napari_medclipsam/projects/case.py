@@ -61,11 +61,15 @@ class Case:
         Whose name the records bear: that of the project; "" while a program works by itself.
     damages : tuple of Damage
         Places of the journal that could not be used; the reader must be told.
+    waits : bool
+        True: a decision returns when it is on the disk. False is for a window, which must not stand still meanwhile: it
+        looks at `unsaved` before it calls the decision done.
     """
 
     def __init__(self, project: Project, study: Study, volume: Volume, folder: Path) -> None:
         self._project = project
         self.study, self.reader = study, project.reader
+        self.waits = True
         self.folder = folder
         self.view = study.grid.view(volume)
         self.session = Session(annotated(self.view))
@@ -105,6 +109,11 @@ class Case:
         session.text, session.window = replay.text, replay.window
         if replay.current is not None and replay.current.label in session.classes:
             session.current = replay.current
+
+    @property
+    def is_second(self) -> bool:
+        """True for a second, blind reading."""
+        return self.folder == self._project.case_folder(self.study.case, second=True)
 
     @property
     def at(self) -> SliceAt | None:
@@ -178,7 +187,7 @@ class Case:
         if (classes := self._project.changed_classes()) is not None:
             record["classes"], chore = classes, self._project.write_classes
         self._replay.note(record)
-        return self._scribe.write(record, durable=durable, chore=chore)
+        return self._scribe.write(record, durable=durable and self.waits, chore=chore)
 
     def _record(self, fields: Record) -> Record:
         return {"time": utc_now(), "reader": self.reader, "case": self.study.case, **fields}
@@ -187,10 +196,10 @@ class Case:
         """Return the accepted mask on the grid of the file, uint8 (z, y, x)."""
         return stored_mask(self.session.labels, self.view)
 
-    def summary(self) -> Summary:
-        """Return how far it is."""
+    def summary(self, *, review: bool = True) -> Summary:
+        """Return how far it is; see `Summary.of`."""
         n, size = (0, 0) if self._scribe is None else (self._journal.n, self._journal.size_bytes)
-        return Summary.of(self._replay, n, size)
+        return Summary.of(self._replay, n, size, review=review)
 
     def save(self) -> None:
         """Wait until everything is on the disk, and write the mask and the summary.

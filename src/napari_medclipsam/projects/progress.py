@@ -29,6 +29,8 @@ class StudyRow:
         Accepted slices, and all slices in the direction that was worked in.
     n_flags : int
         Flagged slices.
+    n_second : int or None
+        Slices that a second reader has accepted; None where none has begun.
     """
 
     case: str
@@ -37,6 +39,7 @@ class StudyRow:
     n_accepted: int
     n_slices: int
     n_flags: int
+    n_second: int | None = None
 
 
 def study_row(project: Project, case: str, *, is_there: bool | None = None, summary: Summary | None = None) -> StudyRow:
@@ -54,7 +57,7 @@ def study_row(project: Project, case: str, *, is_there: bool | None = None, summ
         Of the case; by default it is read.
     """
     study = project.study(case)
-    summary = project.summary(case) if summary is None else summary
+    summary = project.summary(case, review=False) if summary is None else summary
     shape = study.grid.shape
     axis = None if summary.at is None else summary.at.axis
     n_slices = 1 if len(shape) == 2 else shape[axis or 0]
@@ -62,7 +65,10 @@ def study_row(project: Project, case: str, *, is_there: bool | None = None, summ
         is_there = study.source(project.folder).exists()
     n_accepted = summary.counts["accepted"]
     state = _state(summary, is_there, n_accepted >= n_slices)
-    return StudyRow(case, _name(study), state, n_accepted, n_slices, summary.n_flags)
+    n_second = None
+    if project.has_second(case):
+        n_second = project.summary(case, second=True, review=False).counts["accepted"]
+    return StudyRow(case, _name(study), state, n_accepted, n_slices, summary.n_flags, n_second)
 
 
 def _state(summary: Summary, is_there: bool, is_complete: bool) -> State:

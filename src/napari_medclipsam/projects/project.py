@@ -16,6 +16,7 @@ from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError
 from napari_medclipsam.files import sync_folder
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.projects.case import Case
+from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.documents import class_fields, read_document, write_document
 from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, Journal
 from napari_medclipsam.projects.locking import FileLock, lock_or_reason
@@ -159,6 +160,10 @@ class Project:
         """Return where a case has its journal, or that of its second reading."""
         return self.folder / "cases" / case / ("second" if second else "")
 
+    def has_second(self, case: str) -> bool:
+        """Tell whether a second reading of a case was begun."""
+        return self.case_folder(case, second=True).exists()
+
     def study(self, case: str) -> Study:
         """Return a study; raises `ProjectError` where there is none."""
         try:
@@ -245,7 +250,7 @@ class Project:
         if sha256 != study.sha256 and not accept_changed:
             raise SourceChangedError(
                 f"The image at {path} is not the one that was added as {case}: its content differs. If the masks still "
-                "hold for it, use --accept-changed."
+                "hold for it, accept the change (on the command line: --accept-changed)."
             )
         volume = read_image(path, study.volume_index, study.series_uid)
         difference = study.grid.difference(Grid.of(reading_view(volume)))
@@ -281,7 +286,7 @@ class Project:
         if folder in self._open_cases:
             raise ProjectError(f"The case {case} is open already.")
         if second:
-            require_second_reader(self.reader, self.summary(case), case_summary(folder, study.grid.shape))
+            require_second_reader(self.reader, self.summary(case), self.summary(case, second=True))
         require_unchanged(study, self.folder)
         opened = Case(self, study, study.read(self.folder), folder)
         if not self.is_read_only:
@@ -292,11 +297,14 @@ class Project:
         """Forget a case that has closed itself."""
         self._open_cases.pop(case.folder, None)
 
-    def summary(self, case: str) -> Summary:
-        """Return how far a case is, without its image; of an open one as it is now."""
-        folder = self.case_folder(case)
+    def summary(self, case: str, *, second: bool = False, review: bool = True) -> Summary:
+        """Return how far a case is, or its second reading, without its image; of an open one as it is now.
+
+        Without `review` that of an open case has none, which takes long for large images.
+        """
+        folder = self.case_folder(case, second=second)
         if folder in self._open_cases:
-            return self._open_cases[folder].summary()
+            return self._open_cases[folder].summary(review=review)
         return case_summary(folder, self.study(case).grid.shape)
 
     def summaries(self) -> dict[str, Summary]:
@@ -339,7 +347,7 @@ class Project:
                 self._note("classes", {"classes": document["classes"], "next_label": document["next_label"]})
 
     def remove_class(self, label: int) -> None:
-        """Remove a class that labels nothing in any case.
+        """Remove a class that labels nothing in any case, nor in its second reading.
 
         Raises
         ------
@@ -347,18 +355,13 @@ class Project:
             If something is labelled with it.
         """
         self.require_writable()
-        if cases := self.cases_with(label):
-            shown = ", ".join(cases[:5]) + (", …" if len(cases) > 5 else "")
+        if use := use_of(self, label):
             raise ProjectError(
-                f'The class "{self.classes[label].name}" has masks or prompts in {len(cases)} cases ({shown}). Clear '
-                "them there, or hide the class."
+                f'The class "{self.classes[label].name}" has masks or prompts in {use}. Clear them there, or hide the '
+                "class."
             )
         self.classes.remove(label)
         self.save_classes()
-
-    def cases_with(self, label: int) -> list[str]:
-        """Return the cases that have masks, prompts or proposals of a class."""
-        return [case for case, summary in self.summaries().items() if label in summary.labels]
 
     def _document(self) -> dict[str, Any]:
         head = {"id": self.id, "created": self._created}

@@ -148,17 +148,9 @@ class Replay:
             self.window = window if isinstance(window, str) else (float(window[0]), float(window[1]))
         if "label" in parameters:
             self.current = ObjectKey(parameters["label"], parameters["number"])
-        self._note_scores(record, parameters)
-
-    def _note_scores(self, record: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-        """Remember what a record adds to the ranking of slices; whatever is wrong with that harms no mask."""
-        shape = self.book.masks.labels.shape
+        # Whatever is wrong with what a record adds to the ranking of slices harms no mask.
         with suppress(*UNUSABLE):
             self.scores.take(parameters.get("scores", ()))
-            if record["verb"] == "note":
-                self.notes.setdefault(slice_of(record.get("at"), shape), {}).update(parameters)
-            for position, noted in parameters.get("notes", ()):
-                self.notes[slice_of(position, shape)] = dict(noted)
 
     def snapshot(self) -> Record:
         """Return fields of a record that gives all that is there now, for an empty book."""

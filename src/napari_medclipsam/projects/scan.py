@@ -43,7 +43,7 @@ class Scanned:
 
 
 def scan_text(project: Project, text: str | None = None) -> str:
-    """Return the text that a scan asks for: `text`, or the names of all classes.
+    """Return the text that a scan asks for: `text`, or all classes, each by its first prompt or else its name.
 
     Raises
     ------
@@ -52,9 +52,11 @@ def scan_text(project: Project, text: str | None = None) -> str:
     PromptError
         If the text can't be used.
     """
-    asked = text or "; ".join(structure.name for structure in project.classes)
+    asked = text or "; ".join(next(iter(structure.prompts), structure.name) for structure in project.classes)
     if not asked:
-        raise ProjectError("The project has no classes to look for; add one, or give a text: --text TEXT.")
+        raise ProjectError(
+            "The project has no classes to look for; add one, or say what to look for (on the command line: --text)."
+        )
     return "; ".join(parse_structures(asked))
 
 

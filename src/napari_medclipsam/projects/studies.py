@@ -306,13 +306,14 @@ def require_unchanged(study: Study, project_folder: Path) -> None:
         same = size_and_time(files) == (study.size_bytes, study.modified_ns) or content_hash(files) == study.sha256
     except (ImageError, OSError) as error:
         raise SourceMovedError(
-            f"The image of {study.case} is not at {path} any more. Put it back, or say where it is now: "
-            f"medclipsam project relocate PROJECT {study.case} PATH."
+            f"The image of {study.case} is not at {path} any more. Put it back, or say where it is now: open it in the "
+            f"window, or medclipsam project relocate PROJECT {study.case} PATH."
         ) from error
     if not same:
         raise SourceChangedError(
             f"The image of {study.case} at {path} has changed since it was added. Restore it; or, if its masks still "
-            f"hold, accept it: medclipsam project relocate PROJECT {study.case} PATH --accept-changed."
+            "hold, accept it: open it in the window, or "
+            f"medclipsam project relocate PROJECT {study.case} PATH --accept-changed."
         )
 
 

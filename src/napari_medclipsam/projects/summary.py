@@ -45,7 +45,7 @@ class Summary:
     n_damages : int
         Places of the journal that can't be used.
     review : CaseReview, optional
-        What the review queue needs; None for a case that nothing was done to.
+        What the review queue needs; None for a case that nothing was done to, or where it was not asked for.
     n_flags : int
         Flagged slices.
     is_done : bool
@@ -65,8 +65,8 @@ class Summary:
     is_done: bool = False
 
     @classmethod
-    def of(cls, replay: Replay, n: int, size_bytes: int) -> Summary:
-        """Return the summary of a case as it is."""
+    def of(cls, replay: Replay, n: int, size_bytes: int, *, review: bool = True) -> Summary:
+        """Return the summary of a case as it is; without `review` it takes a millisecond whatever the size."""
         book = replay.book
         keys = book.objects()
         counts = {label: int(book.masks.voxel_counts(label).sum()) for label in {key.label for key in keys}}
@@ -79,7 +79,7 @@ class Summary:
             frozenset(counts),
             replay.history,
             len(replay.damages),
-            CaseReview.of(replay),
+            CaseReview.of(replay) if review else None,
             sum(bool(noted.get("flag")) for noted in replay.notes.values()),
             bool(replay.notes.get(None, {}).get("done")),
         )

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.overview import ClassRow
 from napari_medclipsam.annotation.session import Session
+from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._said import said_on_error
 
@@ -61,6 +62,7 @@ class ClassTable(QWidget):
         for label, tip, clicked, icon in (
             ("Class", "Add a class and make it the current one.", self._add_class, "plus"),
             ("Object", "Start another object of the current class.", self._add_object, "plus"),
+            ("Words …", "Other words that the current class is asked for with.", self._reword, ""),
             ("Remove", "Remove the current class, if nothing is labelled with it.", self._remove, "minus"),
         ):
             buttons.addWidget(Button(label, tip, clicked, icon))
@@ -98,7 +100,8 @@ class ClassTable(QWidget):
         objects = f"{row.n_objects} object{'' if row.n_objects == 1 else 's'}"
         is_current = current is not None and current.label == row.structure.label
         number_of = f", object {current.number} is current" if current is not None and is_current else ""
-        name.setToolTip(f"{row.structure.name}: {objects}{number_of}")
+        words = f"; also: {', '.join(row.structure.prompts)}" if row.structure.prompts else ""
+        name.setToolTip(f"{row.structure.name}: {objects}{number_of}{words}")
         self.table.setItem(number, _LABEL, label)
         self.table.setItem(number, _NAME, name)
         figures = (f"{row.voxels:,}", "" if row.ml is None else f"{row.ml:.2f}")
@@ -171,6 +174,18 @@ class ClassTable(QWidget):
         assert session.current is not None  # it has just been chosen
         name = session.classes[session.current.label].name
         self.said.emit(f"{name}, object {session.current.number}: click on it or draw a box.")
+
+    @said_on_error
+    def _reword(self) -> None:
+        session = self._workspace.require_session()
+        if session.current is None:
+            self.said.emit("Select a class in the table first.")
+            return
+        structure = session.classes[session.current.label]
+        words = questions.class_words(self, structure.name, structure.prompts)
+        if words is not None:
+            session.classes.reword(structure.label, words)
+            self._workspace.draw(Change(classes=True))
 
     @said_on_error
     def _remove(self) -> None:

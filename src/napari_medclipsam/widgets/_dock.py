@@ -41,6 +41,8 @@ from napari_medclipsam.widgets._queue_page import QueuePage
 from napari_medclipsam.widgets._queue_row import ProgressLine, QueueRow
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
+from napari_medclipsam.widgets._second_desk import SecondDesk
+from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
 from napari_medclipsam.widgets._verbs import Verbs
 from napari_medclipsam.widgets._workspace import Workspace
@@ -87,7 +89,12 @@ class MedClipSamDock(QWidget):
         self.tools = ToolButtons(self.verbs)
         self.classes = ClassTable(self.workspace, self.project)
         self.case_row = CaseRow(self.workspace, self.project)
-        self.project_page = ProjectPage(self.project, self.exchange)
+        self.second = SecondDesk(self.workspace, self.project, self)
+        # Room first: a window that has grown does not shrink again.
+        self.second.changed.connect(self._make_room)
+        self.banner = ReadingBanner(self.second)
+        self.settling = SettlingPanel(self.workspace, self.second)
+        self.project_page = ProjectPage(self.project, self.exchange, self.second)
         self.queue_row = QueueRow(self.workspace, self.queue, self.verbs)
         self.queue_page = QueuePage(self.project, self.queue)
         self.progress = ProgressLine(self.queue)
@@ -109,7 +116,7 @@ class MedClipSamDock(QWidget):
         layers = self.viewer.layers
         self._events = (layers.events.inserted, layers.events.removed, layers.selection.events.active)
         for events in self._events:
-            events.connect(self._on_layers)
+            events.connect(self._on_layers, position="last")
         self._is_closed = False
         worker = self.workspace.work.worker
         # A window that closes destroys its docks without closing them; it has been asked to save (`eventFilter`).
@@ -155,7 +162,9 @@ class MedClipSamDock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(tabs)
+        for above in (self.banner, self.settling):
+            layout.addWidget(above)
+        layout.addWidget(tabs, 1)
         layout.addWidget(self.progress)
 
     def ask(self, text: str) -> None:
@@ -197,6 +206,11 @@ class MedClipSamDock(QWidget):
         if at.axis is None:
             return f"Image: {state}"
         return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+
+    def _make_room(self) -> None:
+        """Show what is for whole stacks only while no single slices are settled: both do not fit on a small screen."""
+        for widget in (self.saliency_row, self.range_row, self.stack_actions):
+            widget.setVisible(self.second.settling is None)
 
     def _prepare(self) -> None:
         """Make the layers while the text is typed: the first answer is not to wait for them."""
@@ -311,6 +325,7 @@ class MedClipSamDock(QWidget):
         color_icons(self, self.viewer.theme)
         for widget in (self.case_row, self.project_page):
             widget.color_warning(theme.warning.as_hex())
+        self.banner.color(theme.warning.as_hex(), theme.canvas.as_hex())
 
     def shut(self) -> None:
         """Stop the models, give keys and layers back; masks stay in the viewer."""
@@ -324,6 +339,7 @@ class MedClipSamDock(QWidget):
         self.workspace.work.happened.disconnect(self._on_event)
         self.status.close_activity()
         self.keys.unbind()
+        self.second.shut()
         self.project.shut()
         self.workspace.close()
 

@@ -11,6 +11,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colorma
 from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_medclipsam.annotation.book import Change
+from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.napari_io import METADATA_KEY
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _CLEAR = np.zeros(4)
 _LIGHTER = 0.25
-_OUTLINE_PX = 2
+OUTLINE_PX = 2
 _OPACITY = 0.5
 # From here on the overlay is no longer see-through.
 _OPAQUE_FROM = 0.6
@@ -33,6 +34,17 @@ def _overlay_colormap() -> Colormap:
     colors = np.array(ensure_colormap("inferno").map(steps))
     colors[:, 3] = np.clip(steps / _OPAQUE_FROM, 0, 1)
     return Colormap(colors, name="medclipsam saliency")
+
+
+def class_colormap(classes: ClassTable, lighter: float = 0.0) -> DirectLabelColormap:
+    """Return the colour of every class, moved towards white by a share, and none for those that are hidden."""
+    colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
+    for structure in classes:
+        # A copy: napari remembers what it returns, and would return it lighter next time.
+        rgba = transform_color(structure.color)[0].copy()
+        rgba[:3] += lighter * (1 - rgba[:3])
+        colors[structure.label] = rgba if structure.shown else _CLEAR
+    return DirectLabelColormap(color_dict=colors)
 
 
 class MaskLayers:
@@ -87,17 +99,11 @@ class MaskLayers:
     def recolor(self) -> None:
         """Give every class its colour, and none to those that are hidden."""
         for layer, lighter in ((self.masks, 0.0), (self.proposals, _LIGHTER)):
-            colors: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
-            for structure in self._session.classes:
-                # A copy: napari remembers what it returns, and would return it lighter next time.
-                rgba = transform_color(structure.color)[0].copy()
-                rgba[:3] += lighter * (1 - rgba[:3])
-                colors[structure.label] = rgba if structure.shown else _CLEAR
-            layer.colormap = DirectLabelColormap(color_dict=colors)
+            layer.colormap = class_colormap(self._session.classes, lighter)
 
     def show_outlines(self, outlines: bool) -> None:
         """Draw proposals as outlines, or filled for the 3D view, which has none."""
-        self.proposals.contour = _OUTLINE_PX if outlines else 0
+        self.proposals.contour = OUTLINE_PX if outlines else 0
 
     def refresh(self, change: Change, at: SliceAt | None) -> None:
         """Draw what has changed, where it can be seen; all of it where no single slice is shown."""

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import MedclipsamError, OutputError, ProjectError, PromptError
 from napari_medclipsam.projects.case import Case
+from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
@@ -27,6 +28,7 @@ from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._long_work import LongWork, Tell
 from napari_medclipsam.widgets._mending import mended
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.widgets._when_saved import WhenSaved
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._workspace import Workspace
@@ -78,10 +80,11 @@ class ProjectDesk(QObject):
         self._layer: Image | None = None
         workspace.settled.connect(self._on_settled)
         workspace.classes_changed.connect(self._on_classes)
-        workspace.viewer.layers.events.removed.connect(self._on_removed)
+        workspace.viewer.layers.events.removed.connect(self._on_removed, position="last")
         self._poll = QTimer(self)
         self._poll.setInterval(_POLL_MS)
         self._poll.timeout.connect(self._on_poll)
+        self.when_saved = WhenSaved(self)
         application, held = QApplication.instance(), self.held
         assert application is not None  # a QObject has been made
         application.aboutToQuit.connect(lambda: release(held))
@@ -145,32 +148,35 @@ class ProjectDesk(QObject):
     # The case.
 
     @said_on_error
-    def open_case(self, case_id: str) -> None:
-        """Close the case that is open, and open another where it was left."""
-        self.bring(case_id, ask=True)
+    def open_case(self, case_id: str, *, second: bool = False) -> None:
+        """Close the case that is open, and open another, or its second reading, where it was left."""
+        self.bring(case_id, ask=True, second=second)
 
-    def bring(self, case_id: str, *, ask: bool) -> None:
+    def bring(self, case_id: str, *, ask: bool, second: bool = False) -> None:
         """Do that, or raise why it can't be done; with `ask` the reader is asked about an image that was moved."""
         project = self.require_project(writable=False)
-        if (self.case is not None and self.case.study.case == case_id) or not self.leave_case():
+        is_open = self.case is not None and (self.case.study.case, self.case.is_second) == (case_id, second)
+        if is_open or not self.leave_case():
             return
-        opened = self._opened(project, case_id, ask)
+        opened = self._opened(project, case_id, second, ask)
         if opened is None:
             return
         self.case, data = opened
+        self.case.waits = False
         self._show(self.case, data)
         n_damages = len(self.case.damages)
         damaged = f" {n_damages} places of its journal are damaged: see medclipsam project verify." if n_damages else ""
-        self.said.emit(f"{case_id} is open{', for reading only' if project.read_only else ''}.{damaged}")
+        which = f"The second reading of {case_id}" if second else case_id
+        self.said.emit(f"{which} is open{', for reading only' if project.read_only else ''}.{damaged}")
         self._poll.start()
         self._on_poll()
         self.changed.emit()
 
-    def _opened(self, project: Project, case_id: str, ask: bool) -> tuple[Case, Any] | None:
+    def _opened(self, project: Project, case_id: str, second: bool, ask: bool) -> tuple[Case, Any] | None:
         """Open a case; where its image is not what it was, as the reader decides."""
         while True:
             try:
-                return self.run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id, self.scan))
+                return self.run(f"Opening {case_id}", lambda _: work.opened_case(project, case_id, second, self.scan))
             except (SourceMovedError, SourceChangedError) as error:
                 self.update_row(case_id)
                 if not ask:
@@ -200,6 +206,13 @@ class ProjectDesk(QObject):
 
     def _leave(self, save: Callable[[], None], *, may_lose: bool) -> bool:
         case, layer = self.case, self._layer
+        self._workspace.going = layer
+        try:
+            return self._left(case, layer, save, may_lose)
+        finally:
+            self._workspace.going = None
+
+    def _left(self, case: Case | None, layer: Image | None, save: Callable[[], None], may_lose: bool) -> bool:
         # First the layers of the work, so that nothing can be done while it is saved.
         if layer is not None and self._workspace.image is layer:
             self._workspace.label(None)
@@ -285,7 +298,7 @@ class ProjectDesk(QObject):
         case, at = self.require_case()
         flag = not case.notes.get(at, {}).get("flag", False)
         told = case.note({"flag": flag}, at)
-        self._noted(case, told or ("Flagged." if flag else "The flag is gone."))
+        self._noted(told or ("Flagged." if flag else "The flag is gone."))
 
     @said_on_error
     def write_note(self, text: str, at: SliceAt) -> None:
@@ -293,16 +306,16 @@ class ProjectDesk(QObject):
         case, _ = self.require_case()
         line = " ".join(text.split())
         if line != case.notes.get(at, {}).get("note", ""):
-            self._noted(case, case.note({"note": line}, at) or "Noted.")
+            self._noted(case.note({"note": line}, at) or "Noted.")
 
     @said_on_error
     def set_done(self, done: bool) -> None:
         """Say whether the case needs no more work."""
         case, _ = self.require_case()
-        self._noted(case, case.note({"done": done}) or (f"{case.study.case} is done." if done else "It is open again."))
+        self._noted(case.note({"done": done}) or (f"{case.study.case} is done." if done else "It is open again."))
 
-    def _noted(self, case: Case, told: str) -> None:
-        self.said.emit(told)
+    def _noted(self, told: str) -> None:
+        self.when_saved.say(told)
         self._on_poll()
         self._workspace.refreshed.emit()
 
@@ -314,8 +327,8 @@ class ProjectDesk(QObject):
         if project is None:
             return True
         old = project.classes[label].name
-        n_cases = len(self.run("Looking for the class", lambda _: project.cases_with(label)))
-        return not n_cases or old == name or questions.rename_everywhere(self._parent, old, name, n_cases)
+        use = self.run("Looking for the class", lambda _: use_of(project, label))
+        return not use or old == name or questions.rename_everywhere(self._parent, old, name, use)
 
     def remove_class(self, label: int) -> bool:
         """Remove a class of the project, or hide it where it is in use; False where it is not of the project."""

@@ -24,16 +24,18 @@ from napari_medclipsam.projects.progress import StudyRow
 from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._export_dialog import ask_export
+from napari_medclipsam.widgets._second_rows import SecondButtons
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._mask_exchange import MaskExchange
     from napari_medclipsam.widgets._project_desk import ProjectDesk
+    from napari_medclipsam.widgets._second_desk import SecondDesk
 
 _COLUMNS = (
     ("Case", "Its id: it names files and layers, and says nothing about the patient."),
     ("Image", "The file or folder that was added."),
     ("State", "new, in work, done, flagged (a slice is), damaged (its journal is), or source moved."),
-    ("Slices", "Accepted slices of all slices."),
+    ("Slices", "Accepted slices of all slices; after +, those of the second reading."),
 )
 _CASE, _IMAGE, _STATE, _SLICES = range(len(_COLUMNS))
 _NO_PROJECT = "No project is open. A project keeps many studies, and every step of labelling, in one folder."
@@ -48,11 +50,13 @@ class ProjectPage(QWidget):
         Does what is asked for here.
     exchange : MaskExchange
         Masks in and out.
+    second : SecondDesk
+        Does what belongs to second readings.
     """
 
     effort_wanted = Signal()
 
-    def __init__(self, desk: ProjectDesk, exchange: MaskExchange) -> None:
+    def __init__(self, desk: ProjectDesk, exchange: MaskExchange, second: SecondDesk) -> None:
         super().__init__()
         self._desk, self._exchange = desk, exchange
         self.name = _label()
@@ -65,11 +69,13 @@ class ProjectPage(QWidget):
         self.copy.setToolTip("Else images stay where they are, and the project remembers where.")
         self.done = Button("Done", "This case needs no more work; pressed again, it does.", self._toggle_done, "accept")
         self.done.setCheckable(True)
+        self.second = SecondButtons(desk, second, self._selected)
         self.message = _label()
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.message.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.message.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
         self._shown: list[StudyRow] = []
+        self._bold: str | None = None
         self._lay_out()
         self.setAcceptDrops(True)
         desk.changed.connect(self.refresh)
@@ -106,6 +112,7 @@ class ProjectPage(QWidget):
         column.addWidget(self.warning)
         column.addWidget(self.table, 1)
         column.addLayout(_row(self.open_case, self.done, effort))
+        column.addWidget(self.second)
         column.addLayout(_row(files, folder))
         column.addWidget(self.copy)
         column.addLayout(_row(self.export, self.import_mask))
@@ -145,14 +152,18 @@ class ProjectPage(QWidget):
         for number, row in enumerate(rows):
             if number >= len(self._shown) or self._shown[number] != row:
                 flags = f" ({row.n_flags})" if row.n_flags else ""
-                texts = (row.case, row.name, f"{row.state}{flags}", f"{row.n_accepted} / {row.n_slices}")
+                second = "" if row.n_second is None else f" + {row.n_second}"
+                slices = f"{row.n_accepted}{second} / {row.n_slices}"
+                texts = (row.case, row.name, f"{row.state}{flags}", slices)
                 for column, text in enumerate(texts):
                     self.table.setItem(number, column, _item(text, right=column == _SLICES))
-            item = self.table.item(number, _CASE)
-            assert item is not None  # it has just been set
-            font = item.font()
-            font.setBold(row.case == current)
-            item.setFont(font)
+            if row.case in (current, self._bold):
+                item = self.table.item(number, _CASE)
+                assert item is not None  # it has just been set
+                font = item.font()
+                font.setBold(row.case == current)
+                item.setFont(font)
+        self._bold = current
         self._shown = rows
 
     # Buttons.
@@ -166,6 +177,10 @@ class ProjectPage(QWidget):
         path = questions.folder(self, "Open a project")
         if path is not None:
             self._desk.open(path)
+
+    def _selected(self) -> str:
+        item = self.table.item(self.table.currentRow(), _CASE)
+        return "" if item is None else item.text()
 
     def _open_selected(self) -> None:
         self._on_double_click(self.table.currentRow())

@@ -92,13 +92,15 @@ def ranked_anew(queue: ReviewQueue, project: Project, cases: Iterable[str], labe
     return ranked(ranked(queue.renewed(project, summaries)), label)
 
 
-def opened_case(project: Project, case_id: str, scan: ScanRequest | None = None) -> tuple[Case, LayerData]:
-    """Open a case, after a scan has let it go, and make its image ready to be shown."""
+def opened_case(
+    project: Project, case_id: str, second: bool, scan: ScanRequest | None = None
+) -> tuple[Case, LayerData]:
+    """Open a case, or its second reading, after a scan has let it go, and make its image ready to be shown."""
     if scan is not None:
         scan.leave_to_reader(case_id)
-    case = project.open_case(case_id)
+    case = project.open_case(case_id, second=second)
     try:
-        return case, view_layer((case.view,), case_id)
+        return case, view_layer((case.view,), f"{case_id}, second reading" if second else case_id)
     except BaseException:
         case.close()
         raise

@@ -87,11 +87,22 @@ def not_saved(parent: QWidget, reason: str, n_steps: int, *, may_lose: bool) -> 
     return None if answer is None else "again" if answer == "Try again" else "lose"
 
 
-def rename_everywhere(parent: QWidget, old: str, new: str, n_cases: int) -> bool:
+def rename_everywhere(parent: QWidget, old: str, new: str, use: str) -> bool:
     """Ask whether a class that is in use gets another name in all cases."""
-    cases = "1 case" if n_cases == 1 else f"{n_cases} cases"
-    text = f'The class "{old}" has masks or prompts in {cases}.\n\nRename it to "{new}" in all of them?'
+    text = f'The class "{old}" has masks or prompts in {use}.\n\nRename it to "{new}" in all of them?'
     return choose(parent, "Rename a class", text, ["Rename"]) is not None
+
+
+def class_words(parent: QWidget, name: str, words: tuple[str, ...]) -> list[str] | None:
+    """Ask for the texts that a class is asked for with, beside its name; None for no change."""
+    text, agreed = QInputDialog.getMultiLineText(
+        parent,
+        "Words for a class",
+        f'Other words for "{name}", one a line. What is found by them becomes this class;\n'
+        "a scan of the project asks for the first of them.",
+        "\n".join(words),
+    )
+    return [line for line in text.splitlines() if line.strip()] if agreed else None
 
 
 def hide_instead(parent: QWidget, reason: str) -> bool:

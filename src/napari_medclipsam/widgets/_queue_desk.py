@@ -109,12 +109,8 @@ class QueueDesk(QObject):
         self.changed.emit()
 
     def _take_in(self) -> None:
-        if self.walk is not None and self._open is not None and not self._is_second(self._open):
+        if self.walk is not None and self._open is not None and not self._open.is_second:
             self.walk.queue.follow(self._open)
-
-    def _is_second(self, case: Case) -> bool:
-        project = self._desk.project
-        return project is not None and case.folder != project.case_folder(case.study.case)
 
     def _rank(self, cases: Iterable[str] = ()) -> None:
         """Have the queue ranked anew in a thread, with cases that were worked on or are new."""
@@ -169,7 +165,7 @@ class QueueDesk(QObject):
         """Accept the slice on screen, and go to the one that needs the reader most."""
         self._desk.require_project()
         case, at = self._desk.require_case()
-        if self._is_second(case):
+        if case.is_second:
             raise ProjectError(_SECOND)
         change = case.session.accept(at)
         self._workspace.draw(change)
@@ -181,7 +177,7 @@ class QueueDesk(QObject):
         self._desk.require_project(writable=False)
         here = None
         if self._open is not None and self._workspace.session is self._open.session and self._workspace.at is not None:
-            if self._is_second(self._open):
+            if self._open.is_second:
                 raise ProjectError(_SECOND)
             here = (self._open.study.case, self._workspace.at)
         self._go_on(here)
@@ -217,7 +213,7 @@ class QueueDesk(QObject):
     def _show(self, item: QueueItem, *told: str) -> None:
         """Show a slice of the case that is open, and say why; nothing where the reader has stayed with another."""
         case, image = self._desk.case, self._workspace.image
-        if case is None or case.study.case != item.case or image is None or self._is_second(case):
+        if case is None or case.study.case != item.case or image is None or case.is_second:
             return
         adapters.go_to(image, self._workspace.viewer.dims, item.at)
         self.shown = item

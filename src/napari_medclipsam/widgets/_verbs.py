@@ -233,7 +233,7 @@ class Verbs:
         session = self._workspace.require_session()
         self._workspace.draw(change)
         if change and not change.message:
-            self.said.emit(f"Done: {session.undo_name}.")
+            self._desk.when_saved.say(f"Done: {session.undo_name}.")
         self._workspace.ask_masks()
 
     def _follow(self, session: Session, change: Change, message: str) -> None:
@@ -243,5 +243,5 @@ class Verbs:
             adapters.go_to(image, self._workspace.viewer.dims, change.slices[0])
         self._workspace.draw(change)
         if message:
-            self.said.emit(message)
+            self._desk.when_saved.say(message)
         self._workspace.ask_masks()

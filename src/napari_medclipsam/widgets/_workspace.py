@@ -59,6 +59,8 @@ class Workspace(QObject):
         The slice on screen; None in 3D view and beside the image.
     level : float
         Threshold of the coarse mask.
+    going : Image or None
+        A layer that is about to be taken out, and is not to be labelled anew meanwhile.
     first, last : int or None
         Range of slices for propagation and the whole volume; None for no limit.
     refreshed : Signal
@@ -82,6 +84,7 @@ class Workspace(QObject):
         self.model: ModelChoice | None = None
         self.image: Image | None = None
         self.session: Session | None = None
+        self.going: Image | None = None
         self.at: SliceAt | None = None
         self.level = 0.5
         self.first: int | None = None
@@ -100,14 +103,19 @@ class Workspace(QObject):
         self._dims_events = [getattr(viewer.dims.events, name) for name in ("point", "order", "ndisplay", "ndim")]
         for events in (*self._dims_events, viewer.scene.camera.events.orientation):
             events.connect(self._on_view)
-        viewer.layers.events.removed.connect(self._on_removed)
+        # Last, as everywhere: napari's own lists must have taken a layer in or out before another comes or goes.
+        viewer.layers.events.removed.connect(self._on_removed, position="last")
 
     # What is labelled.
 
     def images(self) -> list[Image]:
         """Return the image layers that can be labelled: all but our own."""
         own = self.saliency.layers if self.saliency else ()
-        return [layer for layer in self.viewer.layers if isinstance(layer, Image) and layer not in own]
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and layer not in own and layer is not self.going
+        ]
 
     @staticmethod
     def adopt(image: Image, session: Session) -> None:
