@@ -67,7 +67,7 @@ class Budget:
     Parameters
     ----------
     seconds : float
-        Of work; pauses do not count.
+        Of work; pauses do not count. A fit that goes on is given what is left.
     memory_bytes : int, optional
         Of the device; None for what there is.
     """
@@ -90,12 +90,15 @@ class Settings:
         Give up speed for the same result each time.
     budget : Budget
         When to stop.
+    base : str
+        Name of the model to build on, as `models.registry.load` takes it.
     """
 
     device: str = "cpu"
     seed: int = 0
     deterministic: bool = False
     budget: Budget = field(default_factory=Budget)
+    base: str = "lite"
 
 
 class Watch(Protocol):
@@ -141,7 +144,8 @@ class Learner(Protocol):
             Folder of the version to start from, made by this learner.
         folder : pathlib.Path
             There, and only there, its files go (safetensors and JSON), checkpoints among them: a second call with the
-            same folder goes on from the last one.
+            same folder goes on from the last one, though there may be more examples by then. Checkpoints are named
+            ``checkpoint…`` and are left out of the version.
         settings : Settings
             Device, seed, budget.
         watch : Watch
