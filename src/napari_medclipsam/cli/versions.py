@@ -47,7 +47,7 @@ def _list(args: Namespace) -> int:
     if not versions:
         print("Nothing was learnt in this project yet. Start with: medclipsam learn PROJECT --learner instant")
         return DONE
-    rows = [("VERSION", "STATE", "LEARNER", "SLICES", "DICE", "GAIN (AT LEAST)", "SIZE", "MADE")]
+    rows = [["VERSION", "STATE", "LEARNER", "SLICES", "DICE", "GAIN (AT LEAST)", "SIZE", "MADE"]]
     rows += [_cells(v) for v in versions]
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     for row in rows:
@@ -61,15 +61,15 @@ def _list(args: Namespace) -> int:
     return DONE
 
 
-def _cells(v: Version) -> tuple[str, ...]:
+def _cells(v: Version) -> list[str]:
     if not v.lineage:
-        return (v.name, v.state, "-", "-", "-", "-", readable_size(v.size_bytes), "-")
+        return [v.name, v.state, "-", "-", "-", "-", readable_size(v.size_bytes), "-"]
     gate, data = v.lineage["gate"], v.lineage["data"]
     total = gate["total"]
     lower = "" if gate["lower"] is None else f" ({gate['lower']:+.3f})"
-    figures = ("-", "-") if total is None else (f"{total['after']:.3f}", f"{total['gain']:+.3f}{lower}")
+    figures = ["-", "-"] if total is None else [f"{total['after']:.3f}", f"{total['gain']:+.3f}{lower}"]
     size, made = readable_size(v.size_bytes), v.lineage["created"][:16].replace("T", " ")
-    return (v.name, v.state, v.learner, str(data["n_examples"]), *figures, size, made)
+    return [v.name, v.state, v.learner, str(data["n_examples"]), *figures, size, made]
 
 
 def _row(v: Version) -> dict[str, Any]:

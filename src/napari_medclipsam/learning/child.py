@@ -32,6 +32,9 @@ from napari_medclipsam.projects.project import STUDIES_FORMAT
 
 DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 3
 
+# The lowest priority of all would starve beside any other long work; while the user acts it is paused anyway.
+_NICER = 10
+
 _KEPT = "What was done is kept: it goes on from there when it is started again."
 
 
@@ -127,11 +130,9 @@ def _refuse(message: str) -> int:
 
 def _give_way() -> None:
     """Let everything else on the machine go first."""
+    process = psutil.Process()
     with suppress(psutil.Error, OSError):
-        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 19)
-    if sys.platform.startswith("linux"):
-        with suppress(psutil.Error, OSError):
-            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else process.nice() + _NICER)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.learners import find_learner
-from napari_medclipsam.learning.versions import Version, active_version
+from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.pair import load_pair
 
@@ -36,7 +36,7 @@ def load_active(project: Path, base: Any, device: str = "cpu") -> Any:
     return base if version is None else load_version(version, base, device)
 
 
-def load_version(version: Version, base: Any, device: str = "cpu", *, folder: Path | None = None) -> Any:
+def load_version(version: Version, base: Any, device: str = "cpu", part: str = MODEL) -> Any:
     """Return the model of a version, after its files were checked.
 
     Parameters
@@ -45,8 +45,8 @@ def load_version(version: Version, base: Any, device: str = "cpu", *, folder: Pa
         Which.
     base, device
         As for `load_active`.
-    folder : pathlib.Path, optional
-        Of the version, to load another part: see `Version.fold`.
+    part : str
+        Of the version, see `Version.unseen_by`.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def load_version(version: Version, base: Any, device: str = "cpu", *, folder: Pa
             f"The version {version.name} was learnt on {_named(expected)}, and this is {_named(found)}. Use that "
             "model, or learn again."
         )
-    model = find_learner(version.learner).load(folder or version.model, base, device)
+    model = find_learner(version.learner).load(version.folder / part, base, device)
     # Records of what was proposed say which version did.
     with suppress(AttributeError):
         model.version = "+".join(part for part in (found["version"], version.name) if part)

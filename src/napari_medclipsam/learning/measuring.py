@@ -38,6 +38,42 @@ def _drawn(example: Example) -> bytes:
     return hashlib.sha256(f"{example.case}{example.position}".encode()).digest()
 
 
+def measure_unseen(
+    examples: Sequence[Example],
+    parts: Callable[[Example], tuple[str, str] | None],
+    before: Callable[[str], Models],
+    after: Callable[[str], Models],
+    step: Callable[[float], None],
+) -> list[Pair]:
+    """Return the pairs of examples, each measured with parts of two versions that have not seen its patient.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        See `measured_examples`.
+    parts : callable
+        Returns the names of the two parts for an example; None leaves it out.
+    before, after : callable
+        Return the models of a part; those of one part are asked for once.
+    step : callable
+        Told the fraction that is done.
+    """
+    groups: dict[tuple[str, str], list[Example]] = {}
+    for example in examples:
+        if (chosen := parts(example)) is not None:
+            groups.setdefault(chosen, []).append(example)
+    pairs: list[Pair] = []
+    n_slices, n_done = sum(map(len, groups.values())), 0
+    for (first, second), found in groups.items():
+
+        def told(fraction: float, done: int = n_done, n: int = len(found)) -> None:
+            step((done + fraction * n) / n_slices)
+
+        pairs += measure(found, before(first), after(second), told)
+        n_done += len(found)
+    return pairs
+
+
 def measure(
     examples: Sequence[Example], before: Models, after: Models, step: Callable[[float], None]
 ) -> Iterator[Pair]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning.contracts import Budget, Example, Learner, Settings
@@ -16,17 +18,17 @@ from napari_medclipsam.learning.folders import work_folder
 from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, ENOUGH_SLICES, Method, Pair, Verdict, judge
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.lineage import environment, journal_ranges
+from napari_medclipsam.learning.loading import Pair as Models
 from napari_medclipsam.learning.loading import as_pair, identity_of, load_version
-from napari_medclipsam.learning.measuring import is_accepted, measure, measured_examples
+from napari_medclipsam.learning.measuring import is_accepted, measure_unseen, measured_examples
 from napari_medclipsam.learning.split import Split, split_of
 from napari_medclipsam.learning.teller import Teller
 from napari_medclipsam.learning.trigger import LearningSettings
-from napari_medclipsam.learning.versions import Version, active_version, promote, register
+from napari_medclipsam.learning.versions import MODEL, Version, active_version, promote, register
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.projects.documents import Document, read_document, write_document
 
 RUN_FORMAT = "medclipsam-run"
-_WHOLE = "model"
 #: Shares of a run that reading and measuring are taken to be, for the bar.
 _READING, _MEASURING = 0.02, 0.2
 
@@ -106,9 +108,8 @@ class Run:
         folds = [] if enough else sorted({split.fold(e.patient) for e in learnt})
         fits = self._fit_all(learnt, split, folds if len(folds) > 1 else [], in_use)
         base = load(self._request.settings.base, self._request.settings.device)
-        known = _Known(in_use, base, self._request.settings.device, self._learner, self._folder)
-        shown = held_out if enough else judged
-        verdict = judge(self._measured(shown, split, fits, known), method, LearningSettings.of(document).margin)
+        pairs = self._measured(held_out if enough else judged, split, fits, in_use, base)
+        verdict = judge(pairs, method, LearningSettings.of(document).margin)
         self._teller.begins("saving", "registering the version", 1.0, 1.0)
         version = self._registered(verdict, fits, in_use, base, examples, learnt, judged, split, ranges)
         if verdict.better and _name(active_version(self._project)) == _name(in_use):
@@ -142,14 +143,14 @@ class Run:
     ) -> dict[str, Document]:
         """Fit the candidate, and for each fold the same without its patients; returns what the learner said of each."""
         parent = in_use if in_use is not None and self._is_parent(in_use) else None
-        fits = {_WHOLE: (list(learnt), None if parent is None else parent.model)}
+        fits = {MODEL: (list(learnt), None if parent is None else parent.model)}
         for fold in folds:
             others = [e for e in learnt if split.fold(e.patient) != fold]
             fits[f"folds/{fold}"] = (others, None if parent is None else parent.fold(fold))
         each = (1 - _READING - _MEASURING) / len(fits)
         for number, (name, (examples, start)) in enumerate(fits.items()):
             begin = _READING + number * each
-            doing = "learning" if name == _WHOLE else f"learning without some patients, {number} of {len(folds)}"
+            doing = "learning" if name == MODEL else f"learning without some patients, {number} of {len(folds)}"
             self._teller.begins("fitting", doing, begin, begin + each)
             self._fit(name, examples, start, len(fits))
         return {name: fit for name, fit in self._state["fits"].items() if name in fits}
@@ -160,14 +161,24 @@ class Run:
             return
         folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
+        was_begun = any(folder.iterdir())
         settings = self._request.settings
         budget = replace(settings.budget, seconds=max(1.0, settings.budget.seconds / n_fits - done["seconds"]))
         began = self._teller.seconds
+        settings = replace(settings, budget=budget)
         try:
-            said = self._learner.fit(examples, parent, folder, replace(settings, budget=budget), self._teller)
+            try:
+                said = self._learner.fit(examples, parent, folder, settings, self._teller)
+            except (LearningError, SafetensorError, ValueError):
+                if not was_begun:
+                    raise
+                # What is in the way may be a checkpoint that a power cut has damaged: from the beginning, once.
+                shutil.rmtree(folder)
+                folder.mkdir()
+                said = self._learner.fit(examples, parent, folder, settings, self._teller)
             done["said"] = dict(said)
         except LearningError as error:
-            if name == _WHOLE:
+            if name == MODEL:
                 raise
             # Without these patients there may be too little: then they tell nothing of the candidate.
             done["trouble"] = str(error)
@@ -180,22 +191,27 @@ class Run:
         return version.learner == self._learner.name and same_base and not version.trouble
 
     def _measured(
-        self, judged: Sequence[Example], split: Split, fits: dict[str, Document], known: _Known
+        self, judged: Sequence[Example], split: Split, fits: dict[str, Document], in_use: Version | None, base: Any
     ) -> list[Pair]:
         """Return the pairs of all slices that can be measured, each with models that have not seen its patient."""
-        groups: dict[tuple[str, str], list[Example]] = {}
-        for e in judged:
-            candidate = _WHOLE if split.held_out[e.patient] else f"folds/{split.fold(e.patient)}"
-            if fits.get(candidate, {}).get("said") is not None:
-                groups.setdefault((known.unseen_by(e.patient, split.fold(e.patient)), candidate), []).append(e)
-        pairs: list[Pair] = []
-        n_slices, start = sum(map(len, groups.values())), 1 - _MEASURING
-        for (before, candidate), found in groups.items():
-            share = _MEASURING * len(found) / n_slices
-            self._teller.begins("measuring", "comparing with the model in use", start, start + share)
-            pairs += measure(found, known.in_use(before), known.candidate(candidate), self._teller.step)
-            start += share
-        return pairs
+        device = self._request.settings.device
+
+        def parts(e: Example) -> tuple[str, str] | None:
+            fold = split.fold(e.patient)
+            candidate = MODEL if split.held_out[e.patient] else f"folds/{fold}"
+            if fits.get(candidate, {}).get("said") is None:
+                return None
+            # Where all of the version in use has seen the patient, it has the advantage: the gain is told too small.
+            return MODEL if in_use is None else in_use.unseen_by(e.patient, fold) or MODEL, candidate
+
+        def before(part: str) -> Models:
+            return as_pair(base if in_use is None else load_version(in_use, base, device, part), base)
+
+        def after(part: str) -> Models:
+            return as_pair(self._learner.load(self._folder / part, base, device), base)
+
+        self._teller.begins("measuring", "comparing with the model in use", 1 - _MEASURING, 1.0)
+        return measure_unseen(judged, parts, before, after, self._teller.step)
 
     def _registered(
         self,
@@ -233,41 +249,6 @@ class Run:
         }
         parts = {name: self._folder / name for name, fit in fits.items() if fit["said"] is not None}
         return register(self._project, parts, lineage)
-
-
-class _Known:
-    """The models that slices are measured with, one of each side in memory at a time."""
-
-    def __init__(self, version: Version | None, base: Any, device: str, learner: Learner, folder: Path) -> None:
-        self._version, self._base, self._device, self._learner, self._folder = version, base, device, learner, folder
-        self._loaded: dict[str, tuple[str, Any]] = {}
-
-    def unseen_by(self, patient: str, fold: int) -> str:
-        """Return the part of the version in use that has not seen a patient.
-
-        Where there is none the whole is taken: it then has the advantage, and the gain is told too small.
-        """
-        if self._version is None:
-            return ""
-        knows = patient in self._version.lineage.get("data", {}).get("patients", ())
-        return f"folds/{fold}" if knows and self._version.fold(fold) is not None else _WHOLE
-
-    def in_use(self, part: str) -> Any:
-        """Return grounder and segmenter of the version in use, or of the base."""
-        if self._version is None:
-            return as_pair(self._base, self._base)
-        version, folder = self._version, self._version.folder / part
-        return self._once("in use", part, lambda: load_version(version, self._base, self._device, folder=folder))
-
-    def candidate(self, part: str) -> Any:
-        """Return grounder and segmenter of the candidate, or of a refit."""
-        return self._once("candidate", part, lambda: self._learner.load(self._folder / part, self._base, self._device))
-
-    def _once(self, side: str, part: str, make: Callable[[], Any]) -> Any:
-        if self._loaded.get(side, ("", None))[0] != part:
-            self._loaded.pop(side, None)
-            self._loaded[side] = (part, as_pair(make(), self._base))
-        return self._loaded[side][1]
 
 
 def n_accepted(examples: Sequence[Example]) -> int:

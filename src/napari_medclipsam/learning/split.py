@@ -36,6 +36,12 @@ class Split:
         return list(self.held_out).index(patient) % MOST_FOLDS
 
 
+def read_split(project: Path) -> Split:
+    """Return the split of a project as it is; raises `ProjectError` where it is damaged."""
+    path = models_folder(project) / "split.json"
+    return Split(read_document(path, SPLIT_FORMAT)["held_out"] if path.exists() else {})
+
+
 def split_of(project: Path, project_id: str, patients: Iterable[str]) -> Split:
     """Return the split of a project, after patients that were not seen before were added to it.
 
@@ -60,7 +66,7 @@ def split_of(project: Path, project_id: str, patients: Iterable[str]) -> Split:
     """
     path = models_folder(project) / "split.json"
     with register_lock(project):
-        known: dict[str, bool] = read_document(path, SPLIT_FORMAT)["held_out"] if path.exists() else {}
+        known = read_split(project).held_out
         held_out = dict(known)
         draws = {patient: _draw(project_id, patient) for patient in set(patients) - set(known)}
         for patient in sorted(draws, key=lambda p: draws[p]):

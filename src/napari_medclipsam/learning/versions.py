@@ -25,6 +25,8 @@ USE_FORMAT = "medclipsam-use"
 
 State = Literal["promoted", "replaced", "rolled back", "candidate", "not better", "damaged"]
 
+#: The part of a version that answers; the others are for measuring.
+MODEL = "model"
 #: Files of this name are for going on with a fit; a version does not need them.
 CHECKPOINT = "checkpoint"
 _KEPT_SUFFIXES = (".safetensors", ".json")
@@ -67,12 +69,26 @@ class Version:
     @property
     def model(self) -> Path:
         """The folder that its learner wrote."""
-        return self.folder / "model"
+        return self.folder / MODEL
 
     def fold(self, number: int) -> Path | None:
         """Return the model that has not seen the patients of a fold; None where there is none."""
         folder = self.folder / "folds" / str(number)
         return folder if folder.is_dir() else None
+
+    def unseen_by(self, patient: str, fold: int) -> str | None:
+        """Return the part that has not learnt from a patient: "model", one of its folds, or None where all have.
+
+        Parameters
+        ----------
+        patient : str
+            As in `Example`.
+        fold : int
+            Of the patient, see `Split.fold`.
+        """
+        if patient not in self.lineage.get("data", {}).get("patients", ()):
+            return MODEL
+        return None if self.fold(fold) is None else f"folds/{fold}"
 
     def check(self) -> None:
         """Compare its files with the hashes in its lineage.
