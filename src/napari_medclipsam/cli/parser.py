@@ -238,6 +238,13 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--copy", action="store_true", help="copy them into the project (default: they stay where they are)"
     )
+    add.add_argument(
+        "--patient",
+        default="",
+        metavar="NAME",
+        help="whose they all are, where the files do not say it; kept as a hash only, so that learning never tests "
+        "itself on a patient that it has learnt from",
+    )
     relocate = action("relocate", "say where the image of a case is now, or accept that it has changed")
     relocate.add_argument("case", metavar="CASE", help="such as c0001")
     relocate.add_argument("path", type=Path, metavar="PATH")

@@ -49,7 +49,7 @@ def _add(args: Namespace) -> int:
         project.require_writable()
         before = set(project.studies)
         with progress_bar(len(images), "images") as bar:
-            for found, result in project.add(images, copy=args.copy):
+            for found, result in project.add(images, copy=args.copy, patient=args.patient):
                 bar.update()
                 if not isinstance(result, Study):
                     n_failed += 1

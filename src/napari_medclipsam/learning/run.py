@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,15 @@ class Run:
         MedclipsamError
             If it can't be done.
         """
+        self._settings = self._request.settings
         self._teller.begins("reading", "reading the accepted slices", 0.0, _READING)
         document = read_document(self._project / "project.json", "medclipsam-project")
         ranges = journal_ranges(self._project)
-        examples = project_examples(self._project)
-        _require_something(examples)
+        left_out: dict[str, MedclipsamError] = {}
+        examples = project_examples(self._project, left_out=left_out.__setitem__)
+        _require_something(examples, left_out)
+        phrases = {c["name"]: list(c["prompts"]) for c in document["classes"]}
+        self._settings = replace(self._request.settings, phrases=phrases)
         self._teller.changes(n_slices=n_accepted(examples))
         split = split_of(self._project, document["id"], {e.patient for e in examples})
         in_use = active_version(self._project)
@@ -111,7 +115,17 @@ class Run:
         pairs = self._measured(held_out if enough else judged, split, fits, in_use, base)
         verdict = judge(pairs, method, LearningSettings.of(document).margin)
         self._teller.begins("saving", "registering the version", 1.0, 1.0)
-        version = self._registered(verdict, fits, in_use, base, examples, learnt, judged, split, ranges)
+        data = {
+            "journals": ranges,
+            "left_out": sorted(left_out),
+            "n_examples": len(learnt),
+            "n_slices": n_accepted(examples),
+            "n_judged": len(judged),
+            "patients": sorted({e.patient for e in learnt}),
+            "held_out": sorted(p for p, out in split.held_out.items() if out),
+            "classes": sorted({name for e in learnt for name in e.labels}),
+        }
+        version = self._registered(verdict, fits, in_use, base, data)
         if verdict.better and _name(active_version(self._project)) == _name(in_use):
             version = promote(self._project, version.name, "gate")
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -125,7 +139,7 @@ class Run:
 
     def _taken_up(self) -> Document:
         """Return the state of the run that was left, if it is of the same settings; else that of a new one."""
-        wanted = {**asdict(self._request.settings), "budget": None}
+        wanted = {**asdict(self._request.settings), "budget": None, "phrases": None}
         try:
             state = read_document(self._folder / "run.json", RUN_FORMAT)
             if state["settings"] == wanted:
@@ -162,7 +176,7 @@ class Run:
         folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
         was_begun = any(folder.iterdir())
-        settings = self._request.settings
+        settings = self._settings
         budget = replace(settings.budget, seconds=max(1.0, settings.budget.seconds / n_fits - done["seconds"]))
         began = self._teller.seconds
         settings = replace(settings, budget=budget)
@@ -214,18 +228,8 @@ class Run:
         return measure_unseen(judged, parts, before, after, self._teller.step)
 
     def _registered(
-        self,
-        verdict: Verdict,
-        fits: dict[str, Document],
-        in_use: Version | None,
-        base: Any,
-        examples: Sequence[Example],
-        learnt: Sequence[Example],
-        judged: Sequence[Example],
-        split: Split,
-        ranges: Document,
+        self, verdict: Verdict, fits: dict[str, Document], in_use: Version | None, base: Any, data: Document
     ) -> Version:
-        settings = self._request.settings
         lineage = {
             "run": self._state["run"],
             "learner": self._learner.name,
@@ -233,19 +237,11 @@ class Run:
             "compared_with": _name(in_use),
             "base": identity_of(base),
             "trigger": self._request.trigger,
-            "settings": asdict(settings),
-            "data": {
-                "journals": ranges,
-                "n_examples": len(learnt),
-                "n_slices": n_accepted(examples),
-                "n_judged": len(judged),
-                "patients": sorted({e.patient for e in learnt}),
-                "held_out": sorted(p for p, out in split.held_out.items() if out),
-                "classes": sorted({name for e in learnt for name in e.labels}),
-            },
+            "settings": asdict(self._settings),
+            "data": data,
             "fit": fits,
             "gate": verdict.to_json(),
-            "environment": environment(settings.device),
+            "environment": environment(self._settings.device),
         }
         parts = {name: self._folder / name for name, fit in fits.items() if fit["said"] is not None}
         return register(self._project, parts, lineage)
@@ -256,7 +252,12 @@ def n_accepted(examples: Sequence[Example]) -> int:
     return sum(is_accepted(e) for e in examples)
 
 
-def _require_something(examples: Sequence[Example]) -> None:
+def _require_something(examples: Sequence[Example], left_out: Mapping[str, MedclipsamError]) -> None:
+    if not n_accepted(examples) and left_out:
+        case, error = next(iter(left_out.items()))
+        raise LearningError(
+            f"There is nothing to learn from: {len(left_out)} cases can't be used, the first of them {case}. {error}"
+        )
     if not n_accepted(examples):
         raise LearningError(
             "There is nothing to learn from: no slice of this project is accepted yet. Accept some first."
