@@ -16,7 +16,9 @@ sys.path.insert(0, str(PLUGIN))
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch):
     """The plug-in, in the worker's process as in this one."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(PLUGIN), str(TESTS), os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join((str(PLUGIN), str(PLUGIN.parent), str(TESTS), os.environ.get("PYTHONPATH", "")))
+    )
 
 
 @pytest.fixture
