@@ -42,6 +42,9 @@ def test_learn_look_go_back(run, folder):
     assert code == 0 and "classes disk" in out and "checked" in out
     code, out, _ = run("versions", "compare", folder, "base", "v0001", "--json")
     assert code == 0 and json.loads(out)["total"]["gain"] > 0.9
+    (scan, *_) = (folder.parent / "scans").iterdir()
+    segment = ("segment", scan, "--text", "disk", "--model", "blind")
+    assert "mask" in run(*segment, "--project", folder)[1] and '"disk" is not' in "".join(run(*segment)[1:])
     assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
     assert run("versions", "promote", folder, "v0001")[0] == 0
     code, _, err = run("versions", "delete", folder, "v0001")

@@ -62,6 +62,7 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--text", required=True, help="what to outline; several structures are separated by ';'")
     _add_model_options(p)
+    p.add_argument("--project", type=Path, metavar="PROJECT", help="use what this project has learnt")
     p.add_argument(
         "--output",
         type=Path,

@@ -11,6 +11,8 @@ from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.projects.documents import read_document
+from napari_medclipsam.projects.project import PROJECT_FORMAT
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
@@ -87,9 +89,12 @@ def project_pair(project: Path, name: str, device: str | None = None) -> Pair:
     ------
     ModelError
         As `models.pair.load_pair`.
+    ProjectError
+        If there is no project.
     LearningError
         If the version is gone or damaged.
     """
+    read_document(project / "project.json", PROJECT_FORMAT)
     pair = load_pair(name, device)
     version = active_version(project)
     if version is None or "+" in name or version.lineage.get("base", {}).get("name") not in (None, pair[0].name):
