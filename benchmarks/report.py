@@ -83,9 +83,22 @@ def window() -> str:
     return first + "\n\n" + table(["", "measured"], others)
 
 
+def gate() -> str:
+    """How often the gate promotes, by noise and size."""
+    kinds = ("worse, gate", "better, gate", "2 points, gate", "equal, gate", "equal, bootstrap")
+    keys = ["noise", "patients", "slices of each", *kinds]
+    return table(keys, [[f"{row[k]:.2f}" if k in kinds else row[k] for k in keys] for row in read("gate")])
+
+
+def worker() -> str:
+    """Kills, pauses, cancels and memory of the worker."""
+    found = read("worker")
+    return table(["", "what", "measured"], [[part, k, str(v)] for part, row in found.items() for k, v in row.items()])
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window):
+    for part in (text, corruptions, clicks, speed, propagation, window, gate, worker):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_medclipsam.models.registry import load
+
 TESTS = Path(__file__).resolve().parents[1]
 PARTS = (TESTS, TESTS / "learning", TESTS / "learning" / "plugin")
 sys.path[:0] = [str(part) for part in PARTS[1:]]
@@ -32,7 +34,7 @@ def folder(tmp_path):
 LEARN = ("--learner", "tiny", "--model", "blind", "--device", "cpu")
 
 
-def test_learn_look_go_back(run, folder):
+def test_learn_look_go_back(run, folder, monkeypatch):
     assert "Nothing was learnt" in run("versions", "list", folder)[1]
     code, out, err = run("learn", folder, *LEARN, "--budget", "1m")
     assert code == 0 and out.startswith("v0001 is in use from now on. Better:") and not err
@@ -44,7 +46,11 @@ def test_learn_look_go_back(run, folder):
     assert code == 0 and json.loads(out)["total"]["gain"] > 0.9
     (scan, *_) = (folder.parent / "scans").iterdir()
     segment = ("segment", scan, "--text", "disk", "--model", "blind")
-    assert "mask" in run(*segment, "--project", folder)[1] and '"disk" is not' in "".join(run(*segment)[1:])
+    code, _, err = run(*segment, "--project", folder)
+    assert code == 2 and "was learnt on blind, and this is both" in err
+    monkeypatch.setattr("napari_medclipsam.models.pair.load", load)
+    assert "disk: not known" in run(*segment)[1]
+    assert "disk: present" in run(*segment, "--project", folder)[1]
     assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
     assert run("versions", "promote", folder, "v0001")[0] == 0
     code, _, err = run("versions", "delete", folder, "v0001")

@@ -22,7 +22,11 @@ from synthetic import picture
 
 def learn(folder, teller=None):
     (folder / "models/work").mkdir(parents=True, exist_ok=True)
-    return Run(folder, TINY, teller or Teller(folder, None, Status("starting"))).work()
+    teller = teller or Teller(folder, None, Status("starting"))
+    try:
+        return Run(folder, TINY, teller).work()
+    finally:
+        teller.control.close()
 
 
 class StopsAfter(Teller):

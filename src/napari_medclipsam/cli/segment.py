@@ -52,7 +52,7 @@ def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
         return load_pair(args.model, args.device)
     from napari_medclipsam.learning.loading import project_pair
 
-    return project_pair(args.project, args.model, args.device)
+    return project_pair(args.project, args.model, args.device, required=True)
 
 
 class _Batch:

@@ -49,7 +49,11 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         return _refuse(f"Can't write {work_folder(project)}: {error.strerror or error}. Check space and permissions.")
     if not isinstance(lock, FileLock):
-        return _refuse("Something is being learnt in this project already; wait until it has ended, or cancel it.")
+        where = "" if lock is None else f" on {lock.host} (process {lock.pid})"
+        return _refuse(
+            f"Something is being learnt in this project already{where}; wait until it has ended, or cancel it. If that "
+            "computer has crashed, delete models/work/lock.json in the project."
+        )
     status = Status("starting", learner=request.learner, trigger=request.trigger, doing="starting")
     teller = Teller(project, Process(**owner) if owner else None, status)
     code = _work(project, request, teller)

@@ -44,12 +44,17 @@ class Control:
         self._path = work_folder(project) / "command.json"
         self._me, self._owner, self._told = Process.this(), owner, told
         self._pauser: Process | None = None
+        self._closed = threading.Event()
         self._go_on, self._end = threading.Event(), ""
         self._go_on.set()
         self._seen: tuple[int, int] | None = None
         self.paused_s = 0.0
         _wake_when_the_parent_ends()
         threading.Thread(target=self._listen, daemon=True, name="commands").start()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._closed.set()
 
     def check(self) -> None:
         """Return at once, or when a pause ends.
@@ -71,13 +76,12 @@ class Control:
 
     def _listen(self) -> None:
         last_look = time.monotonic()
-        while True:
+        while not self._closed.wait(_LISTEN_S):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 self._hear()
             if time.monotonic() - last_look > _LOOK_FOR_OWNER_S:
                 last_look = time.monotonic()
                 self._look_for_owner()
-            time.sleep(_LISTEN_S)
 
     def _hear(self) -> None:
         found = self._path.stat()

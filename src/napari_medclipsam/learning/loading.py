@@ -82,8 +82,10 @@ def as_pair(model: Any, base: Any) -> Pair:
     )
 
 
-def project_pair(project: Path, name: str, device: str | None = None) -> Pair:
+def project_pair(project: Path, name: str, device: str | None = None, *, required: bool = False) -> Pair:
     """Load a model by name, in the version that a project has in use where that was learnt on this model.
+
+    With `required` a version that was learnt on another model is refused.
 
     Raises
     ------
@@ -97,17 +99,23 @@ def project_pair(project: Path, name: str, device: str | None = None) -> Pair:
     read_document(project / "project.json", PROJECT_FORMAT)
     pair = load_pair(name, device)
     version = active_version(project)
-    if version is None or "+" in name or version.lineage.get("base", {}).get("name") not in (None, pair[0].name):
-        return pair
     base = pair[0]
+    is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
+    if version is None or (is_other and not required):
+        return pair
     return as_pair(load_version(version, base, device_of(device)), base)
+
+
+def _is_on(version: Version, base: Any) -> bool:
+    return version.lineage.get("base", {}).get("name") in (None, identity_of(base)["name"])
 
 
 def device_of(requested: str | None) -> str:
     """Return the device that learners are told; raises as `models.device.choose_device`."""
     from napari_medclipsam.models.device import choose_device
 
-    return choose_device(requested).type
+    device = choose_device(requested)
+    return str(device) if device.index else device.type
 
 
 def _named(identity: dict[str, str]) -> str:

@@ -81,6 +81,7 @@ class Teller:
 
     def ends(self, status: State, message: str, version: str = "", better: bool | None = None) -> None:
         """Say how it ended, also on standard output: the disk may be full."""
+        self.control.close()
         fraction = 1.0 if status == "done" else self._status.fraction
         self._busy = status
         self._status = replace(
