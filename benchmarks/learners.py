@@ -57,8 +57,7 @@ def lgg(data: Path, train: bool) -> list[list[Example]]:
     names = sorted((data / "volumes" / "lgg").glob("*_flair.nii.gz"))
     names = names[:4] if train else names[-4:]
     return [
-        list(volume_examples(p, Path(str(p).replace("_flair", "_tumor")), "brain tumor", patient=p.name))
-        for p in names
+        list(volume_examples(p, Path(str(p).replace("_flair", "_tumor")), "brain tumor", patient=p.name)) for p in names
     ]
 
 
