@@ -32,7 +32,7 @@ from napari_medclipsam.learning.status import (
 
 _LOOK_S = 0.05
 #: A step of the work that takes longer than this is interrupted by the system.
-_STEP_S = 0.04
+_STEP_S = 0.025
 _LOOK_FOR_ANSWER_S = 0.005
 #: A worker that has not ended by then is killed: nothing it writes can be left half-written.
 _LAST_RESPITE_S = 1.5
