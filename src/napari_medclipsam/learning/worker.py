@@ -65,7 +65,9 @@ class Worker:
         self._project, self._told, self._debug = Path(project).resolve(), told, debug
         self._child: subprocess.Popen[str] | None = None
         self._process: Process | None = None
-        self._thread: threading.Thread | None = None
+        # Not asked of the thread: Ctrl-C in the middle of `Thread.join` makes Python take it for ended.
+        self._ended = threading.Event()
+        self._ended.set()
         self._status = read_status(self._project)
         self._changing = threading.RLock()
         self._paused_by_reader = self._suspended = False
@@ -81,7 +83,7 @@ class Worker:
     @property
     def is_running(self) -> bool:
         """True while its process is at work, or paused."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._ended.is_set()
 
     def start(self, request: Request, *, goes_on: bool = False) -> None:
         """Start a run, or go on with the one of this learner that was stopped.
@@ -175,8 +177,7 @@ class Worker:
 
     def wait(self, timeout_s: float | None = None) -> Status:
         """Wait until the work has ended, or for a time; returns the status."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._ended.wait(timeout_s)
         return self._status
 
     # The supervising thread.
@@ -185,11 +186,16 @@ class Worker:
         self._status = status
         self._suspended, self._killed_for = False, None
         self._letting_go.clear()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="learning")
-        self._thread.start()
+        self._ended.clear()
+        threading.Thread(target=self._watch, daemon=True, name="learning").start()
 
     def _watch(self) -> None:
-        assert self._process is not None
+        try:
+            self._follow()
+        finally:
+            self._ended.set()
+
+    def _follow(self) -> None:
         while self._is_alive() and not self._letting_go.is_set():
             found = read_status(self._project)
             if found.process == self._process and not found.has_ended:
