@@ -44,6 +44,7 @@ _KILLED: dict[Verb, tuple[State, str]] = {
     "cancel": ("cancelled", "Cancelled; nothing was kept of it."),
     "stop": ("stopped", "Stopped. It goes on from its last checkpoint when it is started again."),
 }
+_NO_START = "The learning could not be started; check this installation with: medclipsam doctor."
 # On Windows: no console of its own, and Ctrl-C in ours does not reach it.
 _FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
@@ -233,7 +234,9 @@ class Worker:
         found = read_status(self._project)
         if found.process == self._process and found.has_ended:
             return found
-        return replace(self._status, state="failed", message=LOST)
+        code = None if self._child is None else self._child.returncode
+        # A kill is a negative number; a positive one comes from an interpreter that could not even begin.
+        return replace(self._status, state="failed", message=_NO_START if code and code > 0 else LOST)
 
     def _show(self, status: Status) -> None:
         if self._suspended and not status.has_ended:
