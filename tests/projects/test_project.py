@@ -222,12 +222,8 @@ def test_documents_that_are_newer_damaged_or_something_else(folder, name):
 
 
 def test_older_documents_are_migrated(folder, monkeypatch):
-    monkeypatch.setattr(documents, "VERSION", 2)
-    monkeypatch.setattr(
-        documents,
-        "MIGRATIONS",
-        {(f"medclipsam-{name}", 1): lambda d: d | {"new": True} for name in ("project", "studies", "summary")},
-    )
+    monkeypatch.setitem(documents.VERSIONS, "medclipsam-project", 2)
+    monkeypatch.setitem(documents.MIGRATIONS, ("medclipsam-project", 1), lambda d: d | {"new": True})
     assert documents.read_document(folder / "project.json", "medclipsam-project")["new"]
     with Project.open(folder) as project:
         project.classes.add("later")

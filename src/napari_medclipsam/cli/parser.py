@@ -45,7 +45,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_add_segment, _add_models, _add_doctor, _add_evaluate, _add_masks, _add_demo, _add_train, _add_project):
+    for add in (
+        _add_segment,
+        _add_models,
+        _add_doctor,
+        _add_evaluate,
+        _add_masks,
+        _add_demo,
+        _add_train,
+        _add_project,
+        _add_learn,
+        _add_versions,
+    ):
         add(verbs, common)
     return parser
 
@@ -64,6 +75,7 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--text", required=True, help="what to outline; several structures are separated by ';'")
     _add_model_options(p)
+    p.add_argument("--project", type=Path, metavar="PROJECT", help="use what this project has learnt")
     p.add_argument(
         "--output",
         type=Path,
@@ -240,6 +252,13 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--copy", action="store_true", help="copy them into the project (default: they stay where they are)"
     )
+    add.add_argument(
+        "--patient",
+        default="",
+        metavar="NAME",
+        help="whose they all are, where the files do not say it; kept as a hash only, so that learning never tests "
+        "itself on a patient that it has learnt from",
+    )
     relocate = action("relocate", "say where the image of a case is now, or accept that it has changed")
     relocate.add_argument("case", metavar="CASE", help="such as c0001")
     relocate.add_argument("path", type=Path, metavar="PATH")
@@ -297,6 +316,58 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         ("verify", "check every checksum, geometry and reference"),
     ):
         action(name, summary).add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_learn(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("learn", parents=[common], help="learn from the accepted slices of a project")
+    p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
+    p.add_argument("--learner", default="instant", metavar="NAME", help="instant or decoder (default: instant)")
+    p.add_argument(
+        "--budget", type=_seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
+    )
+    p.add_argument("--model", default="lite", metavar="NAME", help="the model to build on (default: lite)")
+    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    p.add_argument("--deterministic", action="store_true", help="the same result each time, at the cost of speed")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_versions(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser(
+        "versions", parents=[common], help="what a project has learnt: list, compare, promote, go back"
+    )
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, summary: str, *versions: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, parents=[common], help=summary)
+        added.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
+        for version in versions:
+            added.add_argument(version, metavar="VERSION", help="such as v0001")
+        return added
+
+    listing = action("list", "every version with its state, figures and size")
+    show = action("show", "all that is known of a version, after its files were checked", "version")
+    action("promote", "put a version into use", "version")
+    action("rollback", "go back to what was in use before")
+    compare = action("compare", "two versions on slices that neither has learnt from", "first", "second")
+    compare.epilog = 'The model that all began with is called "base".'
+    compare.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    action("delete", "delete a version that is not in use", "version")
+    for p in (listing, show, compare):
+        p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of ``90s``, ``10m``, ``2h`` or a plain number."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 2h")
+    return seconds
 
 
 def _window(text: str) -> str | tuple[float, float]:

@@ -51,7 +51,8 @@ def _add(args: Namespace) -> int:
         project.require_writable()
         before = set(project.studies)
         # Closed before the project is, also by Ctrl-C: the list of what was added is written then.
-        with progress_bar(len(images), "images") as bar, closing(project.add(images, copy=args.copy)) as adding:
+        adding_images = project.add(images, copy=args.copy, patient=args.patient)
+        with progress_bar(len(images), "images") as bar, closing(adding_images) as adding:
             for found, result in adding:
                 bar.update()
                 if not isinstance(result, Study):

@@ -16,6 +16,7 @@ from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
@@ -31,7 +32,7 @@ def run(args: Namespace) -> int:
     require_apart(args.inputs, (args.output, args.saliency, args.preview))
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
-    grounder, segmenter = load_pair(args.model, args.device)
+    grounder, segmenter = _models(args)
     request = Request(
         text=args.text,
         grounder=grounder,
@@ -44,6 +45,14 @@ def run(args: Namespace) -> int:
     )
     csv_path = (args.output or DEFAULT_FOLDER) / CSV_NAME if is_batch else None
     return _Batch(request, csv_path, args.json, args.debug).run(jobs)
+
+
+def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
+    if args.project is None:
+        return load_pair(args.model, args.device)
+    from napari_medclipsam.learning.loading import project_pair
+
+    return project_pair(args.project, args.model, args.device, required=True)
 
 
 class _Batch:

@@ -12,7 +12,7 @@ import numpy as np
 from napari_medclipsam.images.slice import Slice
 
 #: Where a mask comes from, the most trusted first.
-Provenance = Literal["drawn", "accepted", "propagated", "automatic"]
+Provenance = Literal["drawn", "accepted", "propagated", "automatic", "refused"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +23,12 @@ class Label:
     ----------
     mask_yx : numpy.ndarray
         bool, of the slice's shape; empty where a reader said that the class is not there.
-    provenance : {"drawn", "accepted", "propagated", "automatic"}
+    provenance : {"drawn", "accepted", "propagated", "automatic", "refused"}
         Who says so: drawn or corrected by hand; a proposal accepted as it was; accepted with a whole range; not
-        accepted by anybody.
+        accepted by anybody; nothing accepted, and a proposal refused: then `rejected_yx` is all that is known, and the
+        mask, though empty, says nothing.
     rejected_yx : numpy.ndarray, optional
-        bool; where a model saw the class and the reader refused it.
+        bool; where a model saw the class and the reader refused it. Never inside the mask.
     """
 
     mask_yx: np.ndarray
@@ -67,7 +68,7 @@ class Budget:
     Parameters
     ----------
     seconds : float
-        Of work; pauses do not count.
+        Of work; pauses do not count. A fit that goes on is given what is left.
     memory_bytes : int, optional
         Of the device; None for what there is.
     """
@@ -90,12 +91,18 @@ class Settings:
         Give up speed for the same result each time.
     budget : Budget
         When to stop.
+    base : str
+        Name of the model to build on, as `models.registry.load` takes it.
+    phrases : dict of str to list of str
+        Other texts that a class is asked for with, by its name.
     """
 
     device: str = "cpu"
     seed: int = 0
     deterministic: bool = False
     budget: Budget = field(default_factory=Budget)
+    base: str = "lite"
+    phrases: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 class Watch(Protocol):
@@ -141,7 +148,8 @@ class Learner(Protocol):
             Folder of the version to start from, made by this learner.
         folder : pathlib.Path
             There, and only there, its files go (safetensors and JSON), checkpoints among them: a second call with the
-            same folder goes on from the last one.
+            same folder goes on from the last one, though there may be more examples by then. Checkpoints are named
+            ``checkpoint…`` and are left out of the version.
         settings : Settings
             Device, seed, budget.
         watch : Watch

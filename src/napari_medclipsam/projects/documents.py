@@ -13,10 +13,16 @@ from napari_medclipsam.files import atomic_path
 
 Document = dict[str, Any]
 
-VERSION = 1
 
-#: (format, version) → what makes a document of that version one of the next. Empty as long as there is one version.
-MIGRATIONS: dict[tuple[str, int], Callable[[Document], Document]] = {}
+def _with_patients(document: Document) -> Document:
+    return {**document, "studies": [{**study, "patient": ""} for study in document["studies"]]}
+
+
+#: The newest version of each format; of those that are not here, 1.
+VERSIONS = {"medclipsam-studies": 2}
+
+#: (format, version) → what makes a document of that version one of the next.
+MIGRATIONS: dict[tuple[str, int], Callable[[Document], Document]] = {("medclipsam-studies", 1): _with_patients}
 
 
 def read_document(path: Path, name: str) -> Document:
@@ -49,12 +55,13 @@ def read_document(path: Path, name: str) -> Document:
         raise ProjectError(f"{path} is damaged: it is no JSON document of ours. Restore it from a backup.") from error
     if found != name:
         raise ProjectError(f"{path} is a {found!r}; expected a {name!r}. Choose another folder.")
-    if version > VERSION:
+    newest = VERSIONS.get(name, 1)
+    if version > newest:
         raise ProjectError(
-            f"{path} is of version {version}, and this program knows versions up to {VERSION}; "
+            f"{path} is of version {version}, and this program knows versions up to {newest}; "
             "update the program to open it. Nothing was changed."
         )
-    for old in range(version, VERSION):
+    for old in range(version, newest):
         document = MIGRATIONS[(name, old)](document)
     return document
 
@@ -67,7 +74,7 @@ def write_document(path: Path, name: str, fields: Mapping[str, Any], *, indent: 
     OutputError
         If it can't be written; it is then as it was.
     """
-    text = json.dumps({"format": name, "version": VERSION, **fields}, ensure_ascii=False, indent=indent)
+    text = json.dumps({"format": name, "version": VERSIONS.get(name, 1), **fields}, ensure_ascii=False, indent=indent)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")

@@ -20,6 +20,7 @@ from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.documents import class_fields, read_document, write_document
 from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, Journal
 from napari_medclipsam.projects.locking import FileLock, lock_or_reason
+from napari_medclipsam.projects.patients import patient_hash
 from napari_medclipsam.projects.records import utc_now
 from napari_medclipsam.projects.second import require_second_reader
 from napari_medclipsam.projects.studies import (
@@ -174,7 +175,7 @@ class Project:
     # Studies.
 
     def add(
-        self, images: Iterable[Found], *, copy: bool = False
+        self, images: Iterable[Found], *, copy: bool = False, patient: str = ""
     ) -> Generator[tuple[Found, Study | Exception], None, None]:
         """Add images, one by one; yields each with its study, or with why it can't be added.
 
@@ -187,6 +188,9 @@ class Project:
             See `studies.images_in`.
         copy : bool
             Copy them into the project; else they stay where they are.
+        patient : str
+            Whose they all are, in any words; kept as a hash only. Needed where the files do not say it and a patient
+            has several, see `patients.patient_key`. An image that is in the project already gets it too.
 
         Raises
         ------
@@ -198,6 +202,8 @@ class Project:
         self.require_writable()
         known = {(s.sha256, s.volume_index): s for s in self.studies.values()}
         added: list[Study] = []
+        whose = patient_hash(self.id, patient) if patient.strip() else ""
+        is_told = False
         try:
             for found in images:
                 case = f"c{self._next_number() + len(added):04d}"
@@ -207,15 +213,21 @@ class Project:
                     yield found, error
                     continue
                 if (twin := known.get((study.sha256, study.volume_index))) is not None:
+                    if whose and twin.patient != whose and twin.case in self.studies:
+                        twin = self.studies[twin.case] = replace(twin, patient=whose)
+                        is_told = True
                     yield found, twin
                     continue
+                study = replace(study, patient=whose)
                 known[study.sha256, study.volume_index] = study
                 added.append(study)
                 yield found, study
         finally:
             if added:
                 self.studies |= {study.case: study for study in added}
+            if added or is_told:
                 self._save_studies()
+            if added:
                 self._note("add", {"cases": {study.case: study.sha256 for study in added}})
 
     def _next_number(self) -> int:

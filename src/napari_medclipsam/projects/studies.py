@@ -123,6 +123,8 @@ class Study:
         When it was added; UTC.
     grid : Grid
         Of its masks.
+    patient : str
+        Whose it is, where a person has said so, as `patients.patient_hash` says it; else "".
     """
 
     case: str
@@ -135,6 +137,7 @@ class Study:
     modified_ns: int
     added: str
     grid: Grid
+    patient: str = ""
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Study:

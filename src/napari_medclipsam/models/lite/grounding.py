@@ -136,16 +136,23 @@ class GroundingHead(nn.Module):
         coarse = self.coarse(self.down_coarse(middle))
         return self.skip_fine(fine), self.skip_middle(middle), coarse
 
-    def answer(
-        self, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor], phrase: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Saliency logits (batch, 128, 128) and presence logits (batch,) for one phrase vector per image."""
+    def told(
+        self, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor], text: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the features under `self.text` of a phrase: 192, 96 and 64 channels at 16, 32 and 64 cells a side."""
         fine, middle, coarse = features
-        text = self.text(phrase)
         coarse = self.told_coarse(F.relu(self.film_coarse(coarse, text)))
         x = middle + F.interpolate(self.coarse_to_middle(coarse), scale_factor=2.0, mode="bilinear")
         x = self.told_middle(F.relu(self.film_middle(x, text)))
         y = F.relu(fine + F.interpolate(self.middle_to_fine(x), scale_factor=2.0, mode="bilinear"))
+        return coarse, x, y
+
+    def answer(
+        self, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor], phrase: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Saliency logits (batch, 128, 128) and presence logits (batch,) for one phrase vector per image."""
+        text = self.text(phrase)
+        coarse, x, y = self.told(features, text)
         kernels = self.kernel(text).view(-1, 4, 64) / 8.0
         cells = y.permute(0, 2, 3, 1).flatten(1, 2) @ kernels.transpose(1, 2)
         logits = _shuffle(cells) + self.bias

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class LiteFiles:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Seen:
     """The head's features of a slice, its answer to a phrase that means nothing, and how probable each region is."""
 
     trunk: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -112,12 +113,13 @@ class LiteModel:
         self._head = GroundingHead()
         self._head.load_state_dict({key: value.float() for key, value in tensors.items()})
         self._head.eval().requires_grad_(False).to(self._device)
+        self._files = files
         decoder = load_decoder(litemedsam, files.clicks)
         self._clicks = build_clicks(decoder, device, sha256_of(files.clicks))
         self._clicked: tuple[str, Any] = ("", None)
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
-        self._remembered: OrderedDict[str, _Seen] = OrderedDict()
+        self._remembered: OrderedDict[str, Seen] = OrderedDict()
         self._lock = threading.Lock()
 
     def embed(self, image: Slice) -> Embedding:
@@ -194,20 +196,40 @@ class LiteModel:
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
-        seen = self._seen(self.embed(image))
-        logits, presence = self._head.answer(seen.trunk, torch.from_numpy(familiarity.vector)[None].to(self._device))
-        values = logits[0].sigmoid().cpu().numpy()
         offset = self.calibration.presence_offsets.get(familiarity.structure, self.calibration.presence_offset)
-        score = float((presence[0] - offset).sigmoid())
-        region = seen.regions[STRUCTURE_REGIONS[familiarity.structure]]
-        if region < LEAST_PROBABILITY:
-            score = min(score, region)
-        map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
-        specificity = _difference(values, seen.null_values)
-        return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity, familiarity.nearest_phrase)
+        found = self.grounded(image, text, familiarity.vector, offset)
+        region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[familiarity.structure]]
+        score = min(found.presence, region) if region < LEAST_PROBABILITY else found.presence
+        return replace(found, presence=score, present=score >= 0.5, nearest_phrase=familiarity.nearest_phrase)
 
-    def _seen(self, embedding: Embedding) -> _Seen:
-        """What the head makes of a slice before it hears a phrase; the last few are remembered."""
+    @torch.inference_mode()
+    def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float) -> SaliencyMap:
+        """Say where the head sees a phrase, whether or not it was taught.
+
+        Parameters
+        ----------
+        image : Slice
+            What the reader sees.
+        text : str
+            The phrase.
+        vector : numpy.ndarray
+            float32 (384,), that of the phrase.
+        offset : float
+            The presence logit that counts as 0.5.
+        """
+        seen = self.seen(self.embed(image))
+        logits, presence = self._head.answer(seen.trunk, torch.from_numpy(vector)[None].to(self._device))
+        values = logits[0].sigmoid().cpu().numpy()
+        score = float((presence[0] - offset).sigmoid())
+        map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
+        return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
+
+    def phrase_vector(self, text: str) -> np.ndarray:
+        """Return what the text encoder makes of a phrase, float32 (384,)."""
+        return np.asarray(self._texts([" ".join(text.split())])[0], np.float32)
+
+    def seen(self, embedding: Embedding) -> Seen:
+        """Return what the head makes of a slice before it hears a phrase; the last few are remembered."""
         with self._lock:
             if embedding.key in self._remembered:
                 self._remembered.move_to_end(embedding.key)
@@ -216,7 +238,7 @@ class LiteModel:
         trunk = self._head.trunk(encoded)
         null = torch.from_numpy(self._texts([_NULL_PHRASE])).to(self._device)
         null_values = self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy()
-        seen = _Seen(trunk, null_values, self._head.region.probabilities(encoded))
+        seen = Seen(trunk, null_values, self._head.region.probabilities(encoded))
         with self._lock:
             self._remembered[embedding.key] = seen
             while len(self._remembered) > _REMEMBERED:
@@ -251,6 +273,33 @@ class LiteModel:
         mask = _canvas_mask(prompts, fit)
         logits, estimated = self._clicks(self._prepared(embedding), points, labels, mask)
         return MaskResult(from_canvas(logits, fit), min(max(estimated, 0.0), 1.0))
+
+    @torch.inference_mode()
+    def told(self, embedding: Embedding, phrase: str) -> torch.Tensor:
+        """Return the head's features of a slice under a phrase, known or not: float32 (64, 64, 64)."""
+        text = self._head.text(torch.from_numpy(self._texts([phrase])).to(self._device))
+        return self._head.told(self.seen(embedding).trunk, text)[2][0].cpu()
+
+    def parts(self) -> tuple[GroundingHead, ClickDecoder]:
+        """Return copies of the trained parts, in float32 and on the CPU, to train them on."""
+        decoder = load_decoder(load_litemedsam(self._files.litemedsam), self._files.clicks)
+        return copy.deepcopy(self._head).cpu(), decoder
+
+    def adapted(self, head: GroundingHead, decoder: ClickDecoder, weights_hash: str) -> LiteModel:
+        """Return this model with other trained parts; encoder, texts and cache are shared.
+
+        Parameters
+        ----------
+        head, decoder : torch.nn.Module
+            From `parts`, trained on.
+        weights_hash : str
+            SHA-256 of the decoder's weights: under it the converted decoder is kept.
+        """
+        other = copy.copy(self)
+        other._head = head.eval().requires_grad_(False).to(self._device)
+        other._clicks = build_clicks(decoder.eval().requires_grad_(False), self._device.type, weights_hash)
+        other._clicked, other._remembered, other._lock = ("", None), OrderedDict(), threading.Lock()
+        return other
 
     def _prepared(self, embedding: Embedding) -> Any:
         """The embedding as the click decoder takes it; the last one is remembered, as clicks come in rows."""

@@ -1,0 +1,142 @@
+"""``medclipsam versions list | show | promote | rollback | compare | delete``."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from napari_medclipsam.cli import DONE, REFUSED
+from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.versions import (
+    Version,
+    active_version,
+    delete,
+    find_version,
+    list_versions,
+    promote,
+    roll_back,
+)
+from napari_medclipsam.models.entry import readable_size
+from napari_medclipsam.projects.documents import read_document
+from napari_medclipsam.projects.project import PROJECT_FORMAT
+
+
+def run(args: Namespace) -> int:
+    """Run one of the actions."""
+    actions: dict[str, Callable[[Namespace], int]] = {
+        "list": _list,
+        "show": _show,
+        "promote": _promote,
+        "rollback": _roll_back,
+        "compare": _compare,
+        "delete": _delete,
+    }
+    read_document(args.project / "project.json", PROJECT_FORMAT)
+    return actions[args.action](args)
+
+
+def _list(args: Namespace) -> int:
+    versions = list_versions(args.project)
+    if args.json:
+        print(json.dumps([_row(v) for v in versions], ensure_ascii=False, indent=2))
+        return DONE
+    if not versions:
+        print("Nothing was learnt in this project yet. Start with: medclipsam learn PROJECT --learner instant")
+        return DONE
+    rows = [["VERSION", "STATE", "LEARNER", "SLICES", "DICE", "GAIN (AT LEAST)", "SIZE", "MADE"]]
+    rows += [_cells(v) for v in versions]
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    used = sum(v.size_bytes for v in versions)
+    active = active_version(args.project)
+    print(
+        f"\nIn use: {'the model that all began with' if active is None else active.name}. "
+        f"{len(versions)} versions, {readable_size(used)} on disk."
+    )
+    return DONE
+
+
+def _cells(v: Version) -> list[str]:
+    if not v.lineage:
+        return [v.name, v.state, "-", "-", "-", "-", readable_size(v.size_bytes), "-"]
+    gate, data = v.lineage["gate"], v.lineage["data"]
+    total = gate["total"]
+    lower = "" if gate["lower"] is None else f" ({gate['lower']:+.3f})"
+    figures = ["-", "-"] if total is None else [f"{total['after']:.3f}", f"{total['gain']:+.3f}{lower}"]
+    size, made = readable_size(v.size_bytes), v.lineage["created"][:16].replace("T", " ")
+    return [v.name, v.state, v.learner, str(data["n_examples"]), *figures, size, made]
+
+
+def _row(v: Version) -> dict[str, Any]:
+    return {"version": v.name, "state": v.state, "size_bytes": v.size_bytes, "trouble": v.trouble, **v.lineage}
+
+
+def _show(args: Namespace) -> int:
+    v = find_version(args.project, args.version)
+    v.check()
+    if args.json:
+        print(json.dumps(_row(v), ensure_ascii=False, indent=2))
+        return DONE
+    lineage = v.lineage
+    data, gate, settings = lineage["data"], lineage["gate"], lineage["settings"]
+    base = " ".join(part for part in (lineage["base"]["name"], lineage["base"]["version"][:12]) if part)
+    print(f"{v.name}, {v.state}: learner {v.learner} on {base}, made {lineage['created']} ({lineage['trigger']})")
+    print(f"{gate['message']}")
+    print(
+        f"Learnt from {data['n_examples']} slices of {len(data['patients'])} patients in {len(data['journals'])} cases;"
+    )
+    print(f"classes {', '.join(data['classes'])}; {len(data['held_out'])} patients are held out.")
+    print(f"Began from {lineage['parent'] or 'the model itself'}; compared with {lineage['compared_with'] or 'it'}.")
+    for name, s in {**(gate["structures"] or {}), **{f"by {w}": s for w, s in (gate["ways"] or {}).items()}}.items():
+        print(f"  {name}: Dice {s['before']:.3f} → {s['after']:.3f} on {s['n_slices']} slices")
+    packages = ", ".join(f"{name} {number}" for name, number in lineage["environment"]["packages"].items())
+    print(f"Seed {settings['seed']}, {lineage['environment']['device']}, {packages}")
+    print(f"{len(lineage['files'])} files, {readable_size(v.size_bytes)}, checked; in {v.folder}")
+    return DONE
+
+
+def _promote(args: Namespace) -> int:
+    v = promote(args.project, args.version, getpass.getuser())
+    print(f"{v.name} is in use from now on. The way back: medclipsam versions rollback {args.project}")
+    return DONE
+
+
+def _roll_back(args: Namespace) -> int:
+    v = roll_back(args.project, getpass.getuser())
+    print("The model that all began with is in use again." if v is None else f"{v.name} is in use again.")
+    return DONE
+
+
+def _delete(args: Namespace) -> int:
+    freed = delete(args.project, args.version)
+    print(f"{args.version} is deleted; {readable_size(freed)} are free again.")
+    return DONE
+
+
+def _compare(args: Namespace) -> int:
+    from napari_medclipsam.learning.comparing import compare
+
+    with progress_bar(0, "slices") as bar:
+
+        def step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        verdict = compare(args.project, args.first, args.second, args.device, step)
+    if args.json:
+        print(json.dumps(verdict.to_json(), ensure_ascii=False, indent=2))
+        return DONE if verdict.total is not None else REFUSED
+    if verdict.total is None or verdict.structures is None or verdict.ways is None:
+        raise LearningError(verdict.message)
+    print(f"Dice of {args.first} → {args.second}, on accepted slices that neither has learnt from:")
+    rows = {"all": verdict.total, **verdict.structures, **{f"by {way}": s for way, s in verdict.ways.items()}}
+    for name, s in rows.items():
+        print(f"  {name}: {s.before:.3f} → {s.after:.3f} ({s.gain:+.3f}), {s.n_slices} slices, {s.n_patients} patients")
+    if verdict.lower is not None:
+        print(f"95 % sure of a gain of more than {verdict.lower:+.3f}, and of less than {verdict.upper:+.3f}.")
+    return DONE

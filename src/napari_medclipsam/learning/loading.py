@@ -1,0 +1,122 @@
+"""From a version to models that answer."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.learners import find_learner
+from napari_medclipsam.learning.versions import MODEL, Version, active_version
+from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.projects.documents import read_document
+from napari_medclipsam.projects.project import PROJECT_FORMAT
+
+Pair = tuple[TextGrounder, PromptableSegmenter]
+
+
+def load_active(project: Path, base: Any, device: str = "cpu") -> Any:
+    """Return the model that a project has in use: its version, or `base` where there is none.
+
+    Parameters
+    ----------
+    project : pathlib.Path
+        Its folder.
+    base : object
+        What versions build on, as `models.registry.load` gives it.
+    device : str
+        "cpu", "cuda" or "mps".
+
+    Raises
+    ------
+    LearningError
+        If the version is gone, damaged, or was learnt on another model.
+    """
+    version = active_version(project)
+    return base if version is None else load_version(version, base, device)
+
+
+def load_version(version: Version, base: Any, device: str = "cpu", part: str = MODEL) -> Any:
+    """Return the model of a version, after its files were checked.
+
+    Parameters
+    ----------
+    version : Version
+        Which.
+    base, device
+        As for `load_active`.
+    part : str
+        Of the version, see `Version.unseen_by`.
+
+    Raises
+    ------
+    LearningError
+        If it is damaged, or was learnt on another model.
+    """
+    version.check()
+    expected, found = version.lineage["base"], identity_of(base)
+    if expected != found:
+        raise LearningError(
+            f"The version {version.name} was learnt on {_named(expected)}, and this is {_named(found)}. Use that "
+            "model, or learn again."
+        )
+    model = find_learner(version.learner).load(version.folder / part, base, device)
+    # Records of what was proposed say which version did.
+    with suppress(AttributeError):
+        model.version = "+".join(part for part in (found["version"], version.name) if part)
+    return model
+
+
+def identity_of(base: Any) -> dict[str, str]:
+    """Return name and version of a model as a lineage keeps them."""
+    return {"name": str(getattr(base, "name", "")), "version": str(getattr(base, "version", ""))}
+
+
+def as_pair(model: Any, base: Any) -> Pair:
+    """Return who answers texts and who answers clicks; `base` does what the model does not."""
+    return (
+        model if isinstance(model, TextGrounder) else base,
+        model if isinstance(model, PromptableSegmenter) else base,
+    )
+
+
+def project_pair(project: Path, name: str, device: str | None = None, *, required: bool = False) -> Pair:
+    """Load a model by name, in the version that a project has in use where that was learnt on this model.
+
+    With `required` a version that was learnt on another model is refused.
+
+    Raises
+    ------
+    ModelError
+        As `models.pair.load_pair`.
+    ProjectError
+        If there is no project.
+    LearningError
+        If the version is gone or damaged.
+    """
+    read_document(project / "project.json", PROJECT_FORMAT)
+    pair = load_pair(name, device)
+    version = active_version(project)
+    base = pair[0]
+    is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
+    if version is None or (is_other and not required):
+        return pair
+    return as_pair(load_version(version, base, device_of(device)), base)
+
+
+def _is_on(version: Version, base: Any) -> bool:
+    return version.lineage.get("base", {}).get("name") in (None, identity_of(base)["name"])
+
+
+def device_of(requested: str | None) -> str:
+    """Return the device that learners are told; raises as `models.device.choose_device`."""
+    from napari_medclipsam.models.device import choose_device
+
+    device = choose_device(requested)
+    return str(device) if device.index else device.type
+
+
+def _named(identity: dict[str, str]) -> str:
+    return " ".join(part for part in (identity["name"], identity["version"][:12]) if part) or "an unnamed model"

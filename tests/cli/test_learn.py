@@ -1,0 +1,84 @@
+"""``medclipsam learn`` and ``medclipsam versions``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_medclipsam.models.registry import load
+
+TESTS = Path(__file__).resolve().parents[1]
+PARTS = (TESTS, TESTS / "learning", TESTS / "learning" / "plugin")
+sys.path[:0] = [str(part) for part in PARTS[1:]]
+
+from projects_to_learn import project_of  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((*map(str, PARTS), os.environ.get("PYTHONPATH", ""))))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return project_of(tmp_path / "project", 4)
+
+
+LEARN = ("--learner", "tiny", "--model", "blind", "--device", "cpu")
+
+
+def test_learn_look_go_back(run, folder, monkeypatch):
+    assert "Nothing was learnt" in run("versions", "list", folder)[1]
+    code, out, err = run("learn", folder, *LEARN, "--budget", "1m")
+    assert code == 0 and out.startswith("v0001 is in use from now on. Better:") and not err
+    code, out, _ = run("versions", "list", folder)
+    assert code == 0 and "promoted" in out and "In use: v0001. 1 versions" in out
+    code, out, _ = run("versions", "show", folder, "v0001")
+    assert code == 0 and "classes disk" in out and "checked" in out
+    code, out, _ = run("versions", "compare", folder, "base", "v0001", "--json")
+    assert code == 0 and json.loads(out)["total"]["gain"] > 0.9
+    (scan, *_) = (folder.parent / "scans").iterdir()
+    segment = ("segment", scan, "--text", "disk", "--model", "blind")
+    code, _, err = run(*segment, "--project", folder)
+    assert code == 2 and "was learnt on blind, and this is both" in err
+    monkeypatch.setattr("napari_medclipsam.models.pair.load", load)
+    assert 'does not know "disk"' in run(*segment)[2]
+    assert "disk: present" in run(*segment, "--project", folder)[1]
+    assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
+    assert run("versions", "promote", folder, "v0001")[0] == 0
+    code, _, err = run("versions", "delete", folder, "v0001")
+    assert code == 2 and "is in use" in err
+    assert run("versions", "rollback", folder)[0] == 0 and run("versions", "delete", folder, "v0001")[0] == 0
+    assert json.loads(run("versions", "list", folder, "--json")[1]) == []
+
+
+def test_what_can_not_be_learnt(run, tmp_path, folder):
+    assert "There is no " in run("learn", tmp_path / "nowhere")[2]
+    code, _, err = run("learn", folder, "--learner", "magic", "--model", "blind")
+    assert code == 2 and "no learner 'magic'; there are: instant, decoder" in err
+    (tmp_path / "other").mkdir()
+    empty = project_of(tmp_path / "other" / "project", 1, accept=False)
+    code, _, err = run("learn", empty, *LEARN)
+    assert code == 2 and "no slice of this project is accepted yet" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_keeps_what_is_done(folder, monkeypatch):
+    monkeypatch.setenv("TINY_STEPS", "100000")
+    monkeypatch.setenv("TINY_STEP_S", "0.005")
+    command = [sys.executable, "-m", "napari_medclipsam.cli", "learn", str(folder), *LEARN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as shell:
+        checkpoint = folder / "models/work/tiny/model/checkpoint.safetensors"
+        while not checkpoint.exists():
+            assert shell.poll() is None
+            time.sleep(0.05)
+        shell.send_signal(signal.SIGINT)
+        _, err = shell.communicate(timeout=60)
+    assert shell.returncode == 130 and "What was done is kept" in err and checkpoint.exists()
