@@ -9,7 +9,7 @@ demo: $(READY)
 	$(VENV)/bin/medclipsam demo
 
 test: $(READY)
-	scripts/with-display $(PYTHON) -m pytest $(ARGS)
+	scripts/with-display $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

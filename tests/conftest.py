@@ -16,3 +16,10 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data in {folder}; set MEDCLIPSAM_DATA to the folder that holds it")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all windows in one process: on one screen, windows of two would take the focus from each other."""
+    for item in items:
+        if "widgets" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("windows"))
