@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(VENV)/bin/medclipsam demo
 
+# Two processes of one thread each: with more, on two cores, they would stand in each other's way.
 test: $(READY)
-	scripts/with-display $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 scripts/with-display $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -19,7 +19,10 @@ def data_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all windows in one process: on one screen, windows of two would take the focus from each other."""
+    """Divide the tests among processes: file by file, and all windows together.
+
+    On one screen, windows of two processes would take the focus from each other. They come first, being the most.
+    """
+    items.sort(key=lambda item: "widgets" not in item.path.parts)
     for item in items:
-        if "widgets" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("windows"))
+        item.add_marker(pytest.mark.xdist_group("windows" if "widgets" in item.path.parts else str(item.path)))

@@ -16,13 +16,14 @@ from napari_medclipsam.models.registry import load
 
 TESTS = Path(__file__).resolve().parents[1]
 PARTS = (TESTS, TESTS / "learning", TESTS / "learning" / "plugin")
-sys.path[:0] = [str(part) for part in PARTS[1:]]
+sys.path.insert(0, str(TESTS / "learning"))
 
 from projects_to_learn import project_of  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch):
+    monkeypatch.syspath_prepend(str(PARTS[-1]))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((*map(str, PARTS), os.environ.get("PYTHONPATH", ""))))
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from projects_to_learn import PLUGIN, project_of
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PLUGIN))
 
 
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch):
-    """The plug-in, in the worker's process as in this one."""
+    """The plug-in, in the worker's process as in this one; other tests see nothing of it."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join((str(PLUGIN), str(PLUGIN.parent), str(TESTS), os.environ.get("PYTHONPATH", "")))
     )
