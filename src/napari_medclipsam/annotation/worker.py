@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.saliency.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
@@ -132,7 +132,7 @@ class ModelWorker:
     post : callable
         Called in the worker's thread with each `Event`; a window's `post` hands it over to the GUI thread.
     load : callable, optional
-        ``load(name, device)`` returns grounder and segmenter; `models.pair.load_pair` by default.
+        ``load(name, device)`` returns grounder and segmenter; `saliency.pair.load_pair` by default.
     """
 
     def __init__(self, post: Callable[[Event], None], load: Callable[[str, str | None], Pair] = load_pair) -> None:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.evaluation.datasets import open_dataset
 from napari_medclipsam.evaluation.run import evaluate
-from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.saliency.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 

@@ -47,7 +47,7 @@ def _label(project: Project, name: str | None) -> int | None:
 
 def _scan(args: Namespace, project: Project) -> int:
     """Scan, and return how many cases could not be."""
-    from napari_medclipsam.models.pair import load_pair
+    from napari_medclipsam.saliency.pair import load_pair
 
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0

@@ -16,7 +16,7 @@ from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
-from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.saliency.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 
