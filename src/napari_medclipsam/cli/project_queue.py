@@ -51,7 +51,7 @@ def _scan(args: Namespace, project: Project) -> int:
 
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
-    models = load_pair(args.model, args.device)
+    models = load_pair(args.model, args.device, args.saliency_method)
     total = sum(len(indices) for indices in unscanned(project, text, args.case).values())
     with progress_bar(total, "slices") as bar:
         for done in scan(project, text, *models, only=args.case, progress=bar.update):

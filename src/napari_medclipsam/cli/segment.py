@@ -16,9 +16,9 @@ from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
-from napari_medclipsam.saliency.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.pair import load_pair
 
 CSV_NAME = "results.csv"
 _CSV_EVERY_SECONDS = 10.0
@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
     require_apart(args.inputs, (args.output, args.saliency, args.preview))
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
-    grounder, segmenter = load_pair(args.model, args.device)
+    grounder, segmenter = load_pair(args.model, args.device, args.saliency_method)
     request = Request(
         text=args.text,
         grounder=grounder,

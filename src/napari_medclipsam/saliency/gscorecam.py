@@ -79,9 +79,7 @@ class GScoreCam:
         maps = torch.einsum("nk,nkyx->nyx", weights, channels[chosen]).clamp(min=0)
         return maps, vector.detach()
 
-    def _scores(
-        self, pixels: torch.Tensor, channels: torch.Tensor, texts: torch.Tensor, work: Work
-    ) -> torch.Tensor:
+    def _scores(self, pixels: torch.Tensor, channels: torch.Tensor, texts: torch.Tensor, work: Work) -> torch.Tensor:
         """Return the cosine between each text and the image under each channel, (n, channels)."""
         import torch
 

@@ -96,9 +96,7 @@ class M2ib:
         work.step(settings.n_steps, settings.n_steps)
         return self._tower.on_grid(_divergence(alpha.detach(), tokens).sum(dim=2)), vector
 
-    def _fit(
-        self, alpha: torch.Tensor, tokens: torch.Tensor, noise: torch.Tensor, texts: torch.Tensor
-    ) -> torch.Tensor:
+    def _fit(self, alpha: torch.Tensor, tokens: torch.Tensor, noise: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """Return the mean cosine between each text and the image seen through its bottleneck, (n,)."""
         import torch
 

@@ -185,7 +185,9 @@ class Tower:
 
         device = self.encoder.device
         dtype = dtype_for(device)
-        with torch.autocast(device.type, dtype=dtype if dtype != torch.float32 else None, enabled=device.type == "cuda"):
+        with torch.autocast(
+            device.type, dtype=dtype if dtype != torch.float32 else None, enabled=device.type == "cuda"
+        ):
             yield
 
 
