@@ -7,8 +7,10 @@ With s_ij = cos(image i, text j), temperature τ and batch size B, image to text
 - HN-NCE (Radenovic et al. 2023): ``-s_ii/τ + log(exp(s_ii/τ) + Σ_{j≠i} exp(s_ij/τ) W_ij)``
 - DHN-NCE (Koleilat et al. 2024, arXiv 2403.20253): ``-s_ii/τ + log Σ_{j≠i} exp(s_ij/τ) W_ij``
 
-with ``W_ij = (B-1) exp(β s_ij/τ) / Σ_{k≠i} exp(β s_ik/τ)``, which grows with similarity. The weights are part of the
-loss: its gradient goes through them. With β = 0 all weights are 1, and DHN-NCE is DCL, HN-NCE is InfoNCE.
+with ``W_ij = (B-1) exp(β s_ij/τ) / Σ_{k≠i} exp(β s_ik/τ)``, which grows with similarity. With β = 0 all weights are 1,
+and DHN-NCE is DCL, HN-NCE is InfoNCE. The weights are constants of the backward pass: they say how much a negative
+counts. Through them the gradient of a negative would be ``((1+β) p - β q)/τ`` with p and q its shares at 1+β and β,
+which is below 0 for easy negatives, and would push those towards the image.
 
 The authors' public code of DHN-NCE takes an element-wise -log over the matrix, leaves β out of the normaliser and
 pushes the hardest negatives up. Here is the formula: the gradient with respect to every negative is at least 0 and
@@ -117,8 +119,8 @@ def _one_way(logits: torch.Tensor, beta: float, *, weighted: bool, decoupled: bo
     is_self = torch.eye(n, dtype=torch.bool, device=logits.device)
     negatives = logits.masked_fill(is_self, -torch.inf)
     if weighted:
-        log_weights = log(n - 1) + (beta * logits).masked_fill(is_self, -torch.inf).log_softmax(dim=1)
-        # The diagonal is no negative; what its weight would be must not reach the sum, nor its gradient.
+        log_weights = log(n - 1) + (beta * logits.detach()).masked_fill(is_self, -torch.inf).log_softmax(dim=1)
+        # The diagonal is no negative: its weight is log 0, and infinite minus infinite must not come into the sum.
         negatives = negatives + log_weights.masked_fill(is_self, 0)
     positives = logits.diagonal()
     total = torch.logsumexp(negatives, dim=1)

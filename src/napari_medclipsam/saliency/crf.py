@@ -1,4 +1,4 @@
-"""Dense CRF on a saliency map: one mean-field step with two classes (Krähenbühl and Koltun 2011), as MedCLIP-SAM has it.
+"""Dense CRF on a saliency map: one mean-field step, two classes (Krähenbühl and Koltun 2011), as MedCLIP-SAM has it.
 
 No lattice library is needed: the smoothness kernel is a Gaussian filter, and the bilateral one is summed on a sparse
 grid over position and colour (Chen, Paris and Durand 2007), with a cell of one standard deviation.
@@ -110,7 +110,7 @@ def _unary(p: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def _normalized(votes: np.ndarray, kernel: Any) -> np.ndarray:
-    """Apply a kernel divided by the roots of its row and column sums, as the common implementation of dense CRFs does."""
+    """Apply a kernel divided by the roots of its row and column sums, as dense CRFs commonly do."""
     root = np.sqrt(kernel(np.ones_like(votes)))
     return np.asarray(kernel(votes / root) / root)
 

@@ -1,8 +1,8 @@
-"""Text to saliency with any CLIP model: the words become an ensemble, a method makes the map, two questions judge it.
+"""Text to saliency with any CLIP model: words become an ensemble, a method makes the map, two questions judge it.
 
-Is it there? The text must fit the image better than texts that fit every image, and than its own opposites. Did the text
-matter? The map must differ from the map of meaningless words. Neither is calibrated on anything: use the figures to rank,
-and expect absent findings to be called present.
+Is it there? The text must fit the image better than texts that fit every image, and than its own opposites. Did the
+text matter? The map must differ from the map of meaningless words. Neither is calibrated on anything: use the figures
+to rank, and expect absent findings to be called present.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class ClipGrounder:
     book : PromptBook, optional
         Templates, opposites and null prompts; those of the package by default.
     contrast : float
-        This share of the mean vector of opposites and null prompts is taken off the text's before the map is made. 0, as
-        in the papers, leaves the text as it is; 1 asks what the text has over them.
+        This share of the mean vector of opposites and null prompts is taken off the text's before the map is made.
+        0, as in the papers, leaves the text as it is; 1 asks what the text has over them.
 
     Raises
     ------

@@ -17,19 +17,23 @@ if TYPE_CHECKING:
     import torch
 
 
+_SHARE = 300 / 768
+
+
 @dataclass(frozen=True)
 class GScoreCamSettings:
     """The values of MedCLIP-SAM.
 
     Parameters
     ----------
-    n_channels : int
-        Channels that are tried, of 768; all where a network has fewer.
+    n_channels : int, optional
+        Channels that are tried. By default 300 of 768, and the same share of another width: over all channels of a
+        layer norm the map is nearly constant.
     batch : int
         Masked images that go through the network together.
     """
 
-    n_channels: int = 300
+    n_channels: int | None = None
     batch: int = 20
 
 
@@ -71,7 +75,7 @@ class GScoreCam:
             gradients = [torch.autograd.grad(text @ vector, put[0], retain_graph=True)[0][0] for text in texts]
         mean_gradients = torch.stack(gradients).float().mean(dim=1)
         channels = self._tower.on_grid(put[0].detach()[0].float().T)
-        n_kept = min(self._settings.n_channels, len(channels))
+        n_kept = min(self._settings.n_channels or round(_SHARE * len(channels)), len(channels))
         chosen = mean_gradients.topk(n_kept, dim=1).indices
         tried, places = chosen.unique(return_inverse=True)
         scores = self._scores(pixels, channels[tried], texts, work)

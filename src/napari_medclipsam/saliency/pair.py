@@ -62,7 +62,7 @@ def reads_text(entry: ModelEntry) -> bool:
 
 
 def takes_method(name: str) -> bool:
-    """Tell whether the grounder of ``MODEL`` or ``GROUNDER+SEGMENTER`` is a CLIP model, for which a method is chosen."""
+    """Tell whether the grounder of ``MODEL`` or ``GROUNDER+SEGMENTER`` is a CLIP model, which needs a method."""
     first = name.partition("+")[0]
     entry = next((e for e in list_models() if e.name == first), None)
     return first.startswith(OPEN_CLIP_PREFIXES) if entry is None else reads_text(entry) and "ground" not in entry.roles

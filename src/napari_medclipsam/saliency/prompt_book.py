@@ -1,7 +1,7 @@
 """What is asked of a CLIP model in the place of the user's few words: templates, opposites and null prompts, as data.
 
-A CLIP model answers "brain tumor" and "MRI: brain tumor" differently, and neither is the right one. The mean over several
-templates depends less on the wording (Radford et al. 2021, section 3.1.4).
+A CLIP model answers "brain tumor" and "MRI: brain tumor" differently, and neither is the right one. The mean over
+several templates depends less on the wording (Radford et al. 2021, section 3.1.4).
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ class Tower:
         parent = trunk if trunk is not None else visual
         has = ", ".join(name for name, _ in parent.named_children()) or "none"
         raise ModelError(
-            "Saliency needs a vision transformer (trunk.blocks of timm or transformer.resblocks of open_clip); the image "
-            f"tower of {encoder.name!r} is a {type(parent).__name__} with the layers {has}. Choose another model."
+            "Saliency needs a vision transformer (trunk.blocks of timm or transformer.resblocks of open_clip); the "
+            f"image tower of {encoder.name!r} is a {type(parent).__name__} with the layers {has}. Choose another model."
         )
 
     def block_index(self, wanted: int | None, share: float) -> int:
@@ -184,10 +184,9 @@ class Tower:
         import torch
 
         device = self.encoder.device
-        dtype = dtype_for(device)
-        with torch.autocast(
-            device.type, dtype=dtype if dtype != torch.float32 else None, enabled=device.type == "cuda"
-        ):
+        # Autocast on a processor knows no float32, and half precision is slow there.
+        dtype = dtype_for(device) if device.type == "cuda" else None
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             yield
 
 
