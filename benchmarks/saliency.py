@@ -3,9 +3,9 @@
     python benchmarks/saliency.py
 
 The network has BiomedCLIP's architecture (timm's ViT-B/16, BERT base with 256 tokens) and random weights, which cost
-what trained ones do. All ways take turns within each round, and a ratio is the median over the rounds, so that other work
-on the machine does not favour one of them. The slow methods are timed on some of their steps; what one map costs follows
-from the cost of a step. Writes benchmarks/results/saliency.json.
+what trained ones do. All ways take turns within each round, and a ratio is the median over the rounds, so that other
+work on the machine does not favour one of them. The slow methods are timed on some of their steps; what one map costs
+follows from the cost of a step. Writes benchmarks/results/saliency.json.
 """
 
 from __future__ import annotations
@@ -53,18 +53,22 @@ class Ways:
         self.tokens = torch.randint(0, 1000, (1, 256))
 
     def method(self, name: str, settings: Any = None) -> Callable[[], None]:
+        """Return a method of the package."""
         made = make_method(name, self.tower, settings)
         return lambda: made.maps(self.pixels, self.text, Work())
 
     def forward(self) -> None:
+        """The image tower, once."""
         with torch.inference_mode():
             self.network.encode_image(self.pixels, normalize=True)
 
     def encode_text(self) -> None:
+        """The text tower, once."""
         with torch.inference_mode():
             self.bert(self.tokens)
 
     def channels_one_by_one(self) -> None:
+        """Each masked image by itself."""
         masks = torch.rand(N_CHANNELS, 1, 14, 14)
         with torch.inference_mode():
             self.forward()

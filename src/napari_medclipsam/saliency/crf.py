@@ -39,13 +39,13 @@ class CrfSettings:
     bilateral_sigma_px: float = 60.0
     bilateral_sigma_gray: float = 5.0
     bilateral_weight: float = 5.0
-    longest_side_px: int = 512
+    longest_side_px: int = 256
 
 
 _EPSILON = 1e-8
 # Splatting to and reading from a grid by linear interpolation blur by a third of a cell squared; the rest of the
 # kernel's variance of one cell squared is left to the blur between cells, cut off at two cells.
-_STEPS = (-2, -1, 0, 1, 2)
+_STEPS = (-2, -1, 1, 2)
 _BLUR = np.exp(-0.5 * np.square(_STEPS) / (2 / 3))
 
 
@@ -119,29 +119,43 @@ def _smooth(values_yx: np.ndarray, sigma_px: float) -> np.ndarray:
     return ndimage.gaussian_filter(values_yx, sigma_px, mode="constant", truncate=5)
 
 
-def _on_grid(values_yx: np.ndarray, splat: Any, blurs: list[Any]) -> np.ndarray:
+def _on_grid(values_yx: np.ndarray, splat: Any, neighbours: np.ndarray) -> np.ndarray:
     cells = splat.T @ values_yx.ravel()
-    for blur in blurs:
-        cells = blur @ cells
+    for along in neighbours:
+        # A last cell of zero stands for all that are not there.
+        padded = np.append(cells, 0.0)
+        for weight, other in zip(_BLUR, along, strict=True):
+            cells = cells + weight * padded[other]
     return np.asarray(splat @ cells).reshape(values_yx.shape)
 
 
-def _bilateral_grid(pixels: np.ndarray, settings: CrfSettings) -> tuple[Any, list[Any]]:
-    """Return (pixels, cells), the share of each pixel in each cell, and for each axis the blur between cells."""
+def _bilateral_grid(pixels: np.ndarray, settings: CrfSettings) -> tuple[Any, np.ndarray]:
+    """Return the share of each pixel in each cell, (pixels, cells), and for each axis and step each cell's neighbour.
+
+    Only cells that a pixel touches exist; a neighbour that does not has the number after the last.
+    """
     features = _features(pixels, settings)
     lower = np.floor(features).astype(np.int64)
     n_axes = features.shape[1]
     # Room for the blur's steps on both sides: neighbours never wrap around into another row of cells.
     sizes = lower.max(axis=0) + 6
     strides = np.concatenate([[1], np.cumprod(sizes[:-1])])
-    keys, shares = [], []
-    for corner in np.ndindex(*(2,) * n_axes):
-        keys.append((lower + corner + 2) @ strides)
-        shares.append(np.where(corner, features - lower, 1 - (features - lower)).prod(axis=1))
-    occupied, columns = np.unique(np.concatenate(keys), return_inverse=True)
-    rows = np.tile(np.arange(len(features)), len(keys))
-    splat = sparse.csr_matrix((np.concatenate(shares), (rows, columns)), shape=(len(features), len(occupied)))
-    return splat, [_blur_along(occupied, stride) for stride in strides]
+    # Many pixels share a cell: the corners are looked up once for each cell, and not for each pixel.
+    cells, cell_of_pixel = np.unique((lower + 2) @ strides, return_inverse=True)
+    corners = np.array(list(np.ndindex(*(2,) * n_axes)))
+    occupied, places = np.unique(cells[:, None] + corners @ strides, return_inverse=True)
+    columns = places.reshape(len(cells), len(corners))[cell_of_pixel]
+    beyond = features - lower
+    shares = np.stack([np.where(corner, beyond, 1 - beyond).prod(axis=1) for corner in corners], axis=1)
+    starts = np.arange(len(features) + 1) * len(corners)
+    splat = sparse.csr_matrix((shares.ravel(), columns.ravel(), starts), shape=(len(features), len(occupied)))
+    neighbours = [[_positions(occupied, occupied + step * stride) for step in _STEPS] for stride in strides]
+    return splat, np.array(neighbours)
+
+
+def _positions(occupied: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    found = np.searchsorted(occupied, wanted).clip(max=len(occupied) - 1)
+    return np.where(occupied[found] == wanted, found, len(occupied)).astype(np.int32)
 
 
 def _features(pixels: np.ndarray, settings: CrfSettings) -> np.ndarray:
@@ -156,20 +170,6 @@ def _features(pixels: np.ndarray, settings: CrfSettings) -> np.ndarray:
     axes = [y / settings.bilateral_sigma_px, x / settings.bilateral_sigma_px]
     axes += [color / settings.bilateral_sigma_gray for color in colors]
     return np.stack([axis.ravel().astype(np.float64) for axis in axes], axis=1)
-
-
-def _blur_along(occupied: np.ndarray, stride: int) -> Any:
-    """Return the (cells, cells) blur along one axis; a neighbour that no pixel touches does not exist."""
-    rows, columns, weights = [], [], []
-    for step, weight in zip(_STEPS, _BLUR, strict=True):
-        wanted = occupied + step * stride
-        found = np.searchsorted(occupied, wanted).clip(max=len(occupied) - 1)
-        is_there = occupied[found] == wanted
-        rows.append(np.flatnonzero(is_there))
-        columns.append(found[is_there])
-        weights.append(np.full(int(is_there.sum()), weight))
-    indices = (np.concatenate(rows), np.concatenate(columns))
-    return sparse.csr_matrix((np.concatenate(weights), indices), shape=(len(occupied), len(occupied)))
 
 
 def _resized(values: np.ndarray, shape_yx: tuple[int, ...]) -> np.ndarray:
