@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -44,3 +46,20 @@ def make_encoder(kind: str, double: bool = False) -> OpenClipEncoder:
 
 def noise_image() -> Slice:
     return Slice(np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8))
+
+
+def save_open_clip(folder: Path, kind: str, text: dict = TEXT) -> Path:
+    """Write an untrained open_clip model as `local-dir:` expects it; a timm one with a text tower of its own."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    config = {"embed_dim": 8, "vision_cfg": VISION[kind], "text_cfg": text}
+    is_custom = kind == "timm"
+    network = (open_clip.CustomTextCLIP if is_custom else open_clip.CLIP)(**json.loads(json.dumps(config)))
+    if is_custom:
+        config["custom_text"] = True
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return folder
