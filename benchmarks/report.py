@@ -83,9 +83,17 @@ def window() -> str:
     return first + "\n\n" + table(["", "measured"], others)
 
 
+def saliency() -> str:
+    """What each saliency method costs beside the obvious way."""
+    found = read("saliency")
+    head = ["ViT-B/16, 224²", "ratio"], ["for one map and one text", "seconds"]
+    parts = found["ratios"], found["seconds for one map"]
+    return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window):
+    for part in (text, corruptions, clicks, speed, propagation, window, saliency):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 
