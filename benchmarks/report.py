@@ -86,8 +86,8 @@ def window() -> str:
 def saliency() -> str:
     """What each saliency method costs beside the obvious way."""
     found = read("saliency")
-    head = ["ViT-B/16, 224²", "ratio"], ["for one map and one text", "seconds"]
-    parts = found["ratios"], found["seconds for one map"]
+    head = ["ViT-B/16, 224²", "ratio"], ["one map for one text", "processor seconds"]
+    parts = found["ratios"], found["processor seconds for one map"]
     return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
 
 
