@@ -3,10 +3,10 @@
     python benchmarks/saliency.py
 
 The network has BiomedCLIP's architecture (timm's ViT-B/16, BERT base with 256 tokens) and random weights, which cost
-what trained ones do. All ways take short turns in each round. What counts is processor time, the median over the rounds:
-other work on the machine stretches the wall clock, but not this. The best wall time of one forward pass and of the live
-method is there too. The slow methods are timed on some of their steps; what one map costs follows from the cost of a
-step. Writes benchmarks/results/saliency.json.
+what trained ones do. All ways take short turns in each round. What counts is processor time, the median over the
+rounds: other work on the machine stretches the wall clock, but not this. The best wall time of one forward pass and of
+the live method is there too. The slow methods are timed on some of their steps; what one map costs follows from the
+cost of a step. Writes benchmarks/results/saliency.json.
 """
 
 from __future__ import annotations

@@ -36,11 +36,9 @@ class MethodInfo:
         How the literature calls it.
     explanation : str
         One line: what it does and when to choose it.
-    n_forwards : float
-        What a map costs together with the map of the meaningless prompt, in forward passes of the image tower;
-        measured by benchmarks/saliency.py at ViT-B/16 on two cores.
     seconds : float
-        The same in seconds on the machine of docs/benchmarks.md.
+        What a slice costs at ViT-B/16 on the two cores of docs/benchmarks.md: the map of the text and that of
+        meaningless words, from the processor time that benchmarks/saliency.py measures.
     module, method, settings : str
         Where it is: a module of this package, the class, and the dataclass of its parameters.
     """
@@ -48,7 +46,6 @@ class MethodInfo:
     name: str
     title: str
     explanation: str
-    n_forwards: float
     seconds: float
     module: str
     method: str
@@ -57,7 +54,7 @@ class MethodInfo:
     @property
     def line(self) -> str:
         """The explanation with the time, for a help text or a tool tip."""
-        return f"{self.explanation} About {self.seconds:.2g} s a slice on two cores (ViT-B/16)."
+        return f"{self.explanation} About {self.seconds:g} s a slice on two cores (ViT-B/16)."
 
 
 DEFAULT_METHOD = "legrad"
@@ -68,8 +65,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "legrad",
             "LeGrad",
             "Which patches the attention should look at more; fast enough for live use.",
-            1.4,
-            0.4,
+            0.5,
             "legrad",
             "LeGrad",
             "LeGradSettings",
@@ -78,8 +74,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "gradcam",
             "Grad-CAM",
             "Gradient-weighted channels of the last block; the papers' baseline.",
-            1.2,
-            0.3,
+            0.4,
             "gradcam",
             "GradCam",
             "GradCamSettings",
@@ -88,8 +83,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "gscorecam",
             "gScoreCAM",
             "Tries the 300 strongest channels as masks (MedCLIP-SAM); slow, smooth maps.",
-            450,
-            100,
+            150,
             "gscorecam",
             "GScoreCam",
             "GScoreCamSettings",
@@ -98,8 +92,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "m2ib",
             "M2IB",
             "Adds noise until the text stops fitting (MedCLIP-SAMv2, its best); tight maps.",
-            80,
-            20,
+            15,
             "m2ib",
             "M2ib",
             "M2ibSettings",
