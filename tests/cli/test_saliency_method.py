@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from clip_samples import save_open_clip
+from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.saliency.methods import METHODS
 from synthetic import Both
 
@@ -30,7 +32,17 @@ def test_segment(run, png, clip, tmp_path, method):
     code, out, err = run("segment", png[0], "--text", "disk", *options)
     assert code == 0, err
     told = json.loads(out)
-    assert 0 <= told["presence"] <= 1 and map_path.exists()
+    assert 0 <= told["presence"] <= 1 and 0 <= told["structures"][0]["specificity"] <= 1 and map_path.exists()
+
+
+def test_a_map_that_does_not_depend_on_the_text_is_said(run, png, monkeypatch):
+    class Deaf(Both):
+        def saliency(self, image, text):
+            return SaliencyMap(np.ones(image.shape_yx, np.float32), text, 0.9, False, specificity=0.01)
+
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: Deaf())
+    code, out, _ = run("segment", png[0], "--text", "disk")
+    assert code == 0 and "not present (presence 0.90, but the map hardly depends on the text)" in out
 
 
 def test_segment_with_the_dense_crf(run, png, clip):

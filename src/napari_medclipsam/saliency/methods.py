@@ -54,7 +54,7 @@ class MethodInfo:
     @property
     def line(self) -> str:
         """The explanation with the time, for a help text or a tool tip."""
-        return f"{self.explanation} About {self.seconds:g} s a slice on two cores (ViT-B/16)."
+        return f"{self.explanation} About {self.seconds:g} s a slice on two cores."
 
 
 DEFAULT_METHOD = "legrad"
@@ -83,7 +83,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "gscorecam",
             "gScoreCAM",
             "Tries the 300 strongest channels as masks (MedCLIP-SAM); slow, smooth maps.",
-            150,
+            130,
             "gscorecam",
             "GScoreCam",
             "GScoreCamSettings",
