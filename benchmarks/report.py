@@ -112,9 +112,17 @@ def worker() -> str:
     return table(["", "what", "measured"], [[part, k, str(v)] for part, row in found.items() for k, v in row.items()])
 
 
+def saliency() -> str:
+    """What each saliency method costs beside the obvious way."""
+    found = read("saliency")
+    head = ["ViT-B/16, 224²", "ratio"], ["one map for one text", "processor seconds"]
+    parts = found["ratios"], found["processor seconds for one map"]
+    return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker):
+    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -25,6 +25,7 @@ from napari_medclipsam.prompting.from_saliency import prompts_for
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.results import SliceResult, StructureResult
 from napari_medclipsam.saliency.coarse import CoarseMethod, coarse_mask, coarse_threshold, components
+from napari_medclipsam.saliency.crf import refined
 
 if TYPE_CHECKING:
     from napari_medclipsam.images.volume import Volume
@@ -39,8 +40,9 @@ class PipelineOptions:
 
     Parameters
     ----------
-    coarse : {"threshold", "otsu", "kmeans"}
-        Coarse mask from the saliency; "threshold" suits calibrated maps such as those of `lite`.
+    coarse : {"threshold", "otsu", "kmeans", "crf"}
+        Coarse mask from the saliency; "threshold" suits calibrated maps such as those of `lite`, the others those of
+        CLIP models.
     level : float
         The threshold of the coarse method "threshold".
     max_components : int
@@ -110,7 +112,7 @@ def segment_slice(
     for label, phrase in enumerate(phrases, start=1):
         with _timed(seconds, "ground"):
             saliency = _checked(grounder.saliency(image, phrase), image)
-            prompts = _prompts(saliency, options)
+            prompts = _prompts(saliency, image, options)
         if prompts and embedding is None:
             # Encoding with a large SAM takes seconds: only when there is something to outline, and once.
             with _timed(seconds, "embed"):
@@ -120,8 +122,10 @@ def segment_slice(
     return SliceResult(tuple(structures), settle_overlaps(structures), seconds)
 
 
-def _prompts(saliency: SaliencyMap, options: PipelineOptions) -> tuple[PromptSet, ...]:
+def _prompts(saliency: SaliencyMap, image: Slice, options: PipelineOptions) -> tuple[PromptSet, ...]:
     """Return one prompt set per kept component of the coarse mask; none for what is absent or not known."""
+    if options.coarse == "crf" and saliency.present:
+        saliency = refined(saliency, image)
     values = saliency.values_yx
     coarse_yx = coarse_mask(saliency, options.coarse, options.level)
     threshold = coarse_threshold(values, options.coarse, options.level)

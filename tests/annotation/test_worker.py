@@ -240,6 +240,24 @@ def test_without_models_requests_wait_and_then_fail_with_the_reason():
     assert desk.worker.close(SOON_S)
 
 
+def test_a_saliency_method_reaches_the_loader_only_where_one_is_chosen():
+    loads: list[tuple] = []
+
+    def load(*asked: Any) -> tuple[Both, Both]:
+        loads.append(asked)
+        return Both(), Both()
+
+    desk = Desk(load)
+    desk.worker.use(ModelChoice("biomedclip+lite", "cpu", "m2ib"))
+    desk.worker.submit(let_go("one"))
+    desk.until(Done)
+    desk.worker.use(ModelChoice("lite", "cpu"))
+    desk.worker.submit(let_go("two"))
+    desk.until(Done)
+    assert loads == [("biomedclip+lite", "cpu", "m2ib"), ("lite", "cpu")]
+    assert desk.worker.close(SOON_S)
+
+
 class FullCard(Both):
     """A model on a graphics card that is full."""
 

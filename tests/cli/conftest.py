@@ -14,7 +14,7 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(here)
     monkeypatch.setenv("MEDCLIPSAM_MODELS", str(tmp_path / "models"))
     model = Both()
-    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: model)
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: model)
 
     def call(*args):
         capsys.readouterr()

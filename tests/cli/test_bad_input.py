@@ -129,7 +129,7 @@ def test_the_input_is_never_replaced(run, png):
 def test_unknown_model(run, png, monkeypatch):
     from napari_medclipsam.models.registry import load
 
-    monkeypatch.setattr("napari_medclipsam.models.pair.load", load)
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     code, _, err = run("segment", png[0], "--text", "disk", "--model", "gpt")
     assert code == 2 and "'gpt'" in err and "lite" in err
     code, _, err = run("segment", png[0], "--text", "disk", "--model", "sam-vit-b")
@@ -140,7 +140,7 @@ def test_a_model_that_lacks_a_part(run, png, monkeypatch):
     from synthetic import IntensityGrounder, RegionGrower
 
     parts = {"text": IntensityGrounder(), "masks": RegionGrower()}
-    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: parts[name])
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: parts[name])
     assert "masks" in run("segment", png[0], "--text", "disk", "--model", "text")[2]
     assert "text" in run("segment", png[0], "--text", "disk", "--model", "masks")[2]
     assert run("segment", png[0], "--text", "disk", "--model", "text+masks")[0] == 0

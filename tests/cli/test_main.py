@@ -69,7 +69,7 @@ def test_ctrl_c_in_a_batch_keeps_what_is_done(tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from synthetic import Both
-        import napari_medclipsam.models.pair as loading
+        import napari_medclipsam.saliency.pair as loading
 
         class Slow(Both):
             def embed(self, image):
@@ -158,7 +158,7 @@ def test_demo_headless_writes_pictures(run, tmp_path, monkeypatch):
     class Model(BrightLesions, RegionGrower):
         pass
 
-    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: Model())
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: Model())
     # The window needs a process of its own, with the real model: tests/widgets has it.
     monkeypatch.setattr("napari_medclipsam.cli.demo._window_drawn", lambda folder, device: False)
     code, out, err = run("demo", "--headless", tmp_path / "pictures")

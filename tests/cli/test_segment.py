@@ -123,7 +123,7 @@ def test_seen_but_not_located_is_not_called_absent(run, png, monkeypatch):
         def saliency(self, image, text):
             return SaliencyMap(np.full(image.shape_yx, 0.3, np.float32), text, 0.9, True)
 
-    monkeypatch.setattr("napari_medclipsam.models.pair.load", lambda name, device=None: Vague())
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: Vague())
     code, out, err = run("segment", png[0], "--text", "disk")
     assert code == 0 and "not located" in out and "not located" in err
     assert "Not present" not in err

@@ -1,9 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from napari_medclipsam.errors import PromptError
-from napari_medclipsam.evaluation.datasets import open_dataset
+from napari_medclipsam.evaluation.datasets import open_dataset, read_sample
 from napari_medclipsam.evaluation.run import evaluate
 from synthetic import Both
 
@@ -23,6 +24,7 @@ def test_figures_of_a_model_that_is_right(data_set):
     assert result.dsc.mean == result.nsd.mean == result.found_share == 1
     assert result.box_iou.mean > 0.8
     assert result.normal_false_positive_rate == 0
+    assert result.specificity.n == 3 and result.specificity.mean == 1
     assert result.absent_false_positive_rate == {"bar": 0, "square": 1, "gizmo": 0}
     assert done[-1] == (5, 5) and result.seconds_per_image["total"] > 0
 
@@ -50,6 +52,18 @@ def test_json_and_table(data_set):
     assert "DSC" in table and "1.000" in table and 'absent "bar" drawn' in table
     figures = json.loads(result.to_json())
     assert figures["dsc"]["n"] == 3 and figures["absent_false_positive_rate"] == {"bar": 0}
+
+
+def test_a_clip_model_with_the_specificity_of_its_maps(data_set):
+    from clip_samples import make_encoder
+    from napari_medclipsam.saliency.grounder import ClipGrounder
+
+    grounder = ClipGrounder(make_encoder("plain"), "gradcam")
+    dataset = open_dataset(data_set)
+    result = evaluate(dataset, "disk", grounder, Both())
+    maps = [grounder.saliency(read_sample(sample)[0], "disk") for sample in dataset.samples[:3]]
+    assert result.specificity.mean == pytest.approx(np.mean([m.specificity for m in maps]), abs=1e-5)
+    assert "specificity" in result.to_table() and result.model == "tiny-plain:gradcam"
 
 
 def test_figures_without_positive_images_are_null_not_nan(data_set):

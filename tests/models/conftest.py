@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clip_samples import save_open_clip
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models import registry
 from napari_medclipsam.models.entry import ModelEntry, ModelFile
@@ -121,30 +121,6 @@ def helpers():
     return Helpers
 
 
-def save_open_clip(folder: Path, vision: dict, text: dict, custom: bool) -> None:
-    """Write an untrained open_clip model as `local-dir:` expects it."""
-    import open_clip
-    import torch
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    network = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**json.loads(json.dumps(config)))
-    if custom:
-        config["custom_text"] = True
-    folder.mkdir(parents=True)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
-
-
 @pytest.fixture(params=["timm", "plain"])
 def clip_folder(request, tmp_path) -> Path:
-    folder = tmp_path / f"clip-{request.param}"
-    if request.param == "timm":
-        vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
-        save_open_clip(folder, vision, TINY_TEXT, custom=True)
-    else:
-        vision = {"image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "head_width": 8}
-        save_open_clip(folder, vision, TINY_TEXT, custom=False)
-    return folder
+    return save_open_clip(tmp_path / f"clip-{request.param}", request.param, TINY_TEXT)

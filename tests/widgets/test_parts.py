@@ -22,12 +22,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medclipsam.annotation.worker import ModelChoice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
+from napari_medclipsam.saliency.methods import METHODS
+from napari_medclipsam.widgets import _work
 from napari_medclipsam.widgets._actions import ACTIONS
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._options_page import model_choices
 from napari_medclipsam.widgets._verbs import Verbs
+from synthetic import Both
 
 
 def test_our_keys_are_free_in_napari_and_distinct() -> None:
@@ -166,6 +170,25 @@ def test_models_that_are_not_installed_say_so() -> None:
     choices = dict(model_choices())
     assert choices["lite"] == "lite"
     assert "not installed" in choices["lite+sam-vit-b"]
+    assert choices["biomedclip+lite"] == "biomedclip+lite (biomedclip not installed)"
+
+
+def test_a_saliency_method_is_chosen_for_clip_models_only(open_desk, monkeypatch) -> None:
+    loads: list[tuple] = []
+    monkeypatch.setattr(_work, "load_beside_opengl", lambda *asked: loads.append(asked) or (Both(), Both()))
+    desk = open_desk(ViewerModel())
+    page = desk.dock.options
+    assert not page.methods.isVisibleTo(page) and not page.method_line.isVisibleTo(page)
+    page.models.setCurrentIndex(page.models.findData("biomedclip+lite"))
+    page.methods.setCurrentIndex(page.methods.findData("m2ib"))
+    page.methods.activated.emit(page.methods.currentIndex())
+    assert page.methods.isVisibleTo(page) and page.method_line.text() == METHODS["m2ib"].line
+    assert desk.dock.workspace.model == ModelChoice("biomedclip+lite", None, "m2ib")
+    page.models.setCurrentIndex(page.models.findData("lite"))
+    page.models.activated.emit(page.models.currentIndex())
+    assert not page.methods.isVisibleTo(page)
+    desk.idle()
+    assert loads[-1] == ("lite", None)
 
 
 def _ink(button, mode=QIcon.Mode.Normal) -> QColor:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.models.pair import load_pair
+from napari_medclipsam.saliency.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
@@ -48,10 +48,14 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which models to use (``MODEL`` or ``GROUNDER+SEGMENTER``), and on which device (None: the best there is)."""
+    """Which models to use (``MODEL`` or ``GROUNDER+SEGMENTER``), and on which device (None: the best there is).
+
+    ``saliency_method`` is for CLIP models alone; see `saliency.methods`.
+    """
 
     name: str = "lite"
     device: str | None = None
+    saliency_method: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +139,11 @@ class ModelWorker:
     post : callable
         Called in the worker's thread with each `Event`; a window's `post` hands it over to the GUI thread.
     load : callable, optional
-        ``load(name, device)`` returns grounder and segmenter; `models.pair.load_pair` by default.
+        ``load(name, device)``, for a choice with a saliency method ``load(name, device, method)``, returns grounder and
+        segmenter; `saliency.pair.load_pair` by default.
     """
 
-    def __init__(self, post: Callable[[Event], None], load: Callable[[str, str | None], Pair] = load_pair) -> None:
+    def __init__(self, post: Callable[[Event], None], load: Callable[..., Pair] = load_pair) -> None:
         self._post, self._load = post, load
         self._changed = threading.Condition()
         self._waiting: dict[str, Request] = {}
@@ -253,20 +258,24 @@ class ModelWorker:
         _free_memory()
         try:
             try:
-                self._models = self._load(choice.name, choice.device)
+                self._models = self._loaded(choice)
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
             if self._models is None:
                 _free_memory()
                 choice, message = replace(choice, device="cpu"), _ON_CPU
-                self._models = self._load(choice.name, "cpu")
+                self._models = self._loaded(choice)
         except Exception as error:
             self._refusal = _sentence(error)
             self._emit(NotReady(choice, self._refusal))
             return
         self._choice = choice
         self._emit(Ready(choice, message))
+
+    def _loaded(self, choice: ModelChoice) -> Pair:
+        method = () if choice.saliency_method is None else (choice.saliency_method,)
+        return self._load(choice.name, choice.device, *method)
 
     def _run(self, request: Request) -> None:
         """Run a request and post how it ended."""

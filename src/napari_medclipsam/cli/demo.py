@@ -16,10 +16,10 @@ from napari_medclipsam.cli.preview import draw_mask, draw_prompts, draw_saliency
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ImageError, OutputError
 from napari_medclipsam.evaluation.metrics import dice
-from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions, segment_volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult
+from napari_medclipsam.saliency.pair import load_pair
 from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain, write_volume
 
 # Slices shown to the model beyond the lesion on either side, so that the end of the mask is its own doing.

@@ -167,7 +167,7 @@ def _model(entry: ModelEntry) -> Check:
 def _self_test(requested: str | None) -> Callable[[], list[Check]]:
     def self_test() -> list[Check]:
         from napari_medclipsam.models.contracts import PromptSet
-        from napari_medclipsam.models.pair import load_pair
+        from napari_medclipsam.saliency.pair import load_pair
 
         image, truth_yx, box_xyxy = generated_image()
         try:

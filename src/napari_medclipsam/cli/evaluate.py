@@ -7,9 +7,9 @@ from argparse import Namespace
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.evaluation.datasets import open_dataset
 from napari_medclipsam.evaluation.run import evaluate
-from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.pair import load_pair
 
 
 def run(args: Namespace) -> int:
@@ -17,7 +17,7 @@ def run(args: Namespace) -> int:
     for text in (args.text, *args.absent):
         parse_structures(text)  # Refuse a bad text before minutes of work.
     dataset = open_dataset(args.data_set, args.split)
-    grounder, segmenter = load_pair(args.model, args.device)
+    grounder, segmenter = load_pair(args.model, args.device, args.saliency_method)
     with progress_bar(min(args.limit or len(dataset.samples), len(dataset.samples)), "images") as bar:
         result = evaluate(
             dataset,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam import __version__
+from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
 _DESCRIPTION = "Find and outline structures in medical images by naming them. Research use only; not a medical device."
 _EXAMPLES = """examples:
@@ -111,9 +112,9 @@ def _add_model_options(p: argparse.ArgumentParser) -> None:
     _add_loaded_models(p)
     p.add_argument(
         "--coarse",
-        choices=("threshold", "otsu", "kmeans"),
+        choices=("threshold", "otsu", "kmeans", "crf"),
         default="threshold",
-        help="from saliency to a first mask: threshold for lite, otsu or kmeans for CLIP models",
+        help="from saliency to a first mask: threshold for lite; otsu, kmeans or crf (dense CRF) for CLIP models",
     )
 
 
@@ -123,6 +124,13 @@ def _add_loaded_models(p: argparse.ArgumentParser) -> None:
         default="lite",
         metavar="NAME",
         help="a model that does both, or GROUNDER+SEGMENTER such as biomedclip+sam-vit-b (default: lite)",
+    )
+    p.add_argument(
+        "--saliency-method",
+        choices=tuple(METHODS),
+        metavar="NAME",
+        help=f"for CLIP models (default: {DEFAULT_METHOD}). "
+        + " ".join(f"{name}: {info.line}" for name, info in METHODS.items()).replace("%", "%%"),
     )
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
 

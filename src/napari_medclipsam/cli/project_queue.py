@@ -51,7 +51,7 @@ def _scan(args: Namespace, project: Project) -> int:
 
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
-    models = project_pair(args.project, args.model, args.device)
+    models = project_pair(args.project, args.model, args.device, args.saliency_method)
     todo = unscanned(project, text, None if args.case is None else [args.case])
     with progress_bar(sum(map(len, todo.values())), "slices") as bar:
         for done in scan(project, text, *models, todo=todo, progress=bar.update):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.files import atomic_path
+from napari_medclipsam.saliency.grounder import MIN_SPECIFICITY
 
 
 @dataclass
@@ -23,6 +24,7 @@ class StructureReport:
     seen: bool = False  # the model's own verdict in some slice; `present` also needs a mask
     present: bool = False
     presence: float = 0.0
+    specificity: float = 0.0
     estimated_iou: float = 0.0
     mask_pixels: int = 0
     mask_ml: float | None = None
@@ -99,6 +101,8 @@ def _verdict(structure: StructureReport) -> str:
         return "not known"
     if structure.seen and not structure.present:
         return f"seen ({structure.presence:.2f}) but not located"
+    if not structure.seen and structure.presence > 0.5 and structure.specificity <= MIN_SPECIFICITY:
+        return f"not present (presence {structure.presence:.2f}, but the map hardly depends on the text)"
     if not structure.present:
         return f"not present (presence {structure.presence:.2f})"
     volume_ml = structure.mask_ml

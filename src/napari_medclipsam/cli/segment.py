@@ -17,9 +17,9 @@ from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.pair import load_pair
 
 CSV_NAME = "results.csv"
 _CSV_EVERY_SECONDS = 10.0
@@ -49,10 +49,10 @@ def run(args: Namespace) -> int:
 
 def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
     if args.project is None:
-        return load_pair(args.model, args.device)
+        return load_pair(args.model, args.device, args.saliency_method)
     from napari_medclipsam.learning.loading import project_pair
 
-    return project_pair(args.project, args.model, args.device, required=True)
+    return project_pair(args.project, args.model, args.device, args.saliency_method, required=True)
 
 
 class _Batch:

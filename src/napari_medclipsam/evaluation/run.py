@@ -41,6 +41,9 @@ class EvaluationResult:
         Share of the normal images where a mask was drawn for the text; None without normal images.
     absent_false_positive_rate : dict
         For each absent text, the share of the positive images where a mask was drawn for it.
+    specificity : Summary
+        How much the maps of the positive images differ from those of meaningless words, in [0, 1]; the mean over the
+        phrases of the text.
     seconds_per_image : dict
         Mean of embed, ground, segment and total for the text.
     """
@@ -57,6 +60,7 @@ class EvaluationResult:
     box_iou: Summary
     normal_false_positive_rate: float | None
     absent_false_positive_rate: dict[str, float]
+    specificity: Summary
     seconds_per_image: dict[str, float]
 
     def to_json(self) -> str:
@@ -77,6 +81,7 @@ class EvaluationResult:
                 (f"NSD at {NSD_TOLERANCE_PX:g} px", _spread(self.nsd)),
                 ("box IoU", _spread(self.box_iou)),
                 ("present and drawn", f"{self.found_share:.1%}"),
+                ("specificity", _spread(self.specificity)),
             ]
         if self.normal_false_positive_rate is not None:
             lines.append(("normal but drawn", f"{self.normal_false_positive_rate:.1%}"))
@@ -125,7 +130,7 @@ def evaluate(
         raise PromptError(
             f"The index of {dataset.name} has no column {text_column!r}; it has {', '.join(samples[0].columns)}."
         )
-    scores: dict[str, list[float]] = {"dsc": [], "nsd": [], "box": [], "found": [], "normal": []}
+    scores: dict[str, list[float]] = {"dsc": [], "nsd": [], "box": [], "found": [], "specificity": [], "normal": []}
     drawn_absent: dict[str, list[float]] = {phrase: [] for phrase in absent}
     seconds: dict[str, list[float]] = {"embed": [], "ground": [], "segment": [], "total": []}
     for done, sample in enumerate(samples, start=1):
@@ -153,6 +158,7 @@ def evaluate(
         box_iou=summarize(scores["box"]),
         normal_false_positive_rate=summarize(scores["normal"]).mean if scores["normal"] else None,
         absent_false_positive_rate={phrase: summarize(v).mean for phrase, v in drawn_absent.items() if v},
+        specificity=summarize(scores["specificity"]),
         seconds_per_image={name: summarize(v).mean for name, v in seconds.items()},
     )
 
@@ -178,6 +184,7 @@ def _score(result: SliceResult, truth_yx: np.ndarray, scores: dict[str, list[flo
     scores["dsc"].append(dice(mask_yx, truth_yx))
     scores["nsd"].append(normalized_surface_dice(mask_yx, truth_yx, NSD_TOLERANCE_PX))
     scores["found"].append(float(result.present))
+    scores["specificity"].append(float(np.mean([s.saliency.specificity for s in result.structures])))
     boxes = np.asarray(result.boxes_xyxy, float).reshape(-1, 4)
     if not len(boxes):
         scores["box"].append(0.0)

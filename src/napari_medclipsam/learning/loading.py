@@ -10,9 +10,9 @@ from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.models.pair import load_pair
 from napari_medclipsam.projects.documents import read_document
 from napari_medclipsam.projects.project import PROJECT_FORMAT
+from napari_medclipsam.saliency.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
@@ -82,7 +82,9 @@ def as_pair(model: Any, base: Any) -> Pair:
     )
 
 
-def project_pair(project: Path, name: str, device: str | None = None, *, required: bool = False) -> Pair:
+def project_pair(
+    project: Path, name: str, device: str | None = None, saliency_method: str | None = None, *, required: bool = False
+) -> Pair:
     """Load a model by name, in the version that a project has in use where that was learnt on this model.
 
     With `required` a version that was learnt on another model is refused.
@@ -90,14 +92,14 @@ def project_pair(project: Path, name: str, device: str | None = None, *, require
     Raises
     ------
     ModelError
-        As `models.pair.load_pair`.
+        As `saliency.pair.load_pair`.
     ProjectError
         If there is no project.
     LearningError
         If the version is gone or damaged.
     """
     read_document(project / "project.json", PROJECT_FORMAT)
-    pair = load_pair(name, device)
+    pair = load_pair(name, device, saliency_method)
     version = active_version(project)
     base = pair[0]
     is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))

@@ -11,7 +11,7 @@ from napari_medclipsam.errors import MedclipsamError, ModelError
 from napari_medclipsam.models.entry import ModelEntry, entry_from_json
 
 ENTRY_POINT_GROUP = "napari_medclipsam.models"
-_OPEN_CLIP_PREFIXES = ("hf-hub:", "local-dir:")
+OPEN_CLIP_PREFIXES = ("hf-hub:", "local-dir:")
 
 
 @cache
@@ -93,7 +93,7 @@ def load(name: str, device: str | None = None) -> Any:
     ModelError
         If it is unknown, damaged, or does not fit this machine.
     """
-    if name.startswith(_OPEN_CLIP_PREFIXES):
+    if name.startswith(OPEN_CLIP_PREFIXES):
         from napari_medclipsam.models.clip import load_spec
 
         return load_spec(name, device)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.models.contracts import SaliencyMap
 
-CoarseMethod = Literal["threshold", "otsu", "kmeans"]
+CoarseMethod = Literal["threshold", "otsu", "kmeans", "crf"]
 COARSE_METHODS: tuple[str, ...] = get_args(CoarseMethod)
 
 _BINS = 256
@@ -51,9 +51,10 @@ def coarse_threshold(values_yx: np.ndarray, method: CoarseMethod = "threshold", 
     ----------
     values_yx : numpy.ndarray
         Saliency in [0, 1].
-    method : {"threshold", "otsu", "kmeans"}
-        "threshold" uses `level`, which suits a calibrated map; the others read the threshold off the map, which suits
-        class activation maps whose scale means nothing.
+    method : {"threshold", "otsu", "kmeans", "crf"}
+        "threshold" uses `level`, which suits a calibrated map; "otsu" and "kmeans" read the threshold off the map,
+        which suits class activation maps whose scale means nothing. "crf" takes a map that ``crf.refined`` has made a
+        probability, and cuts it at one half.
     level : float
         Used by "threshold" only.
 
@@ -69,6 +70,8 @@ def coarse_threshold(values_yx: np.ndarray, method: CoarseMethod = "threshold", 
     """
     if method == "threshold":
         return float(level)
+    if method == "crf":
+        return 0.5
     if method not in COARSE_METHODS:
         raise PromptError(f"Unknown coarse-mask method {method!r}; choose one of {', '.join(COARSE_METHODS)}.")
     low, high = float(values_yx.min()), float(values_yx.max())

@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QPushButto
 from napari_medclipsam.annotation.worker import ModelChoice
 from napari_medclipsam.models.registry import list_models
 from napari_medclipsam.models.store import ModelState, state_of
+from napari_medclipsam.saliency.methods import METHODS
+from napari_medclipsam.saliency.pair import reads_text, takes_method
 
 if TYPE_CHECKING:
     from napari_medclipsam.annotation.text_history import TextHistory
@@ -43,6 +45,12 @@ class OptionsPage(QWidget):
         self.models = self._choice("Which model reads the text, and which one draws the masks.", self._use_model)
         for name, title in model_choices():
             self.models.addItem(title, name)
+        self.methods = self._choice("How a CLIP model shows where it looks.", self._use_model)
+        for name, info in METHODS.items():
+            self.methods.addItem(info.title, name)
+            self.methods.setItemData(self.methods.count() - 1, info.line, Qt.ItemDataRole.ToolTipRole)
+        self.method_line = QLabel()
+        self.method_line.setWordWrap(True)
         self.devices = self._choice("Where the models run.", self._use_model)
         self.devices.addItem(_AUTO, None)
         self.devices.addItem("cpu", "cpu")
@@ -65,6 +73,8 @@ class OptionsPage(QWidget):
         layout = QFormLayout(self)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         layout.addRow("Model", self.models)
+        layout.addRow("Saliency of the CLIP model", self.methods)
+        layout.addRow(self.method_line)
         layout.addRow("Device", self.devices)
         layout.addRow("Where masks overlap", self.overlap)
         layout.addRow(self.keep_hand)
@@ -72,6 +82,8 @@ class OptionsPage(QWidget):
         layout.addRow(self.go_on)
         layout.addRow("Texts that you have looked for", self.clear_history)
         layout.addRow(note)
+        self._form = layout
+        self._show_method()
 
     def refresh(self) -> None:
         """Show the settings of the session and which labels layers there are."""
@@ -96,7 +108,17 @@ class OptionsPage(QWidget):
                 self.devices.insertItem(1, name, name)
 
     def _use_model(self) -> None:
-        self._workspace.use_model(ModelChoice(self.models.currentData(), self.devices.currentData()))
+        name = self.models.currentData()
+        method = self.methods.currentData() if takes_method(name) else None
+        self._show_method()
+        self._workspace.use_model(ModelChoice(name, self.devices.currentData(), method))
+
+    def _show_method(self) -> None:
+        """Offer a saliency method where the model needs one, and say what the chosen one does."""
+        is_clip = takes_method(self.models.currentData())
+        self._form.setRowVisible(self.methods, is_clip)
+        self._form.setRowVisible(self.method_line, is_clip)
+        self.method_line.setText(METHODS[self.methods.currentData()].line)
 
     def _set_overlap(self) -> None:
         if self._workspace.session is not None:
@@ -127,7 +149,7 @@ def model_choices() -> list[tuple[str, str]]:
     """Return (name for `ModelChoice`, what to show) of every pair of models that can read a text and draw a mask."""
     entries = list_models()
     pairs = []
-    for reader in (e for e in entries if "ground" in e.roles):
+    for reader in (e for e in entries if reads_text(e)):
         for drawer in (e for e in entries if "segment" in e.roles):
             name = reader.name if reader is drawer else f"{reader.name}+{drawer.name}"
             missing = [e.name for e in _distinct(reader, drawer) if state_of(e) == ModelState.NOT_INSTALLED]

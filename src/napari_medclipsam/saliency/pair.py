@@ -1,0 +1,68 @@
+"""From names that the user chose to the two models that the work needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_medclipsam.errors import ModelError
+from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder, TextImageEncoder
+from napari_medclipsam.models.entry import ModelEntry
+from napari_medclipsam.models.registry import OPEN_CLIP_PREFIXES, list_models, load
+from napari_medclipsam.saliency.methods import DEFAULT_METHOD, find_method
+
+
+def load_pair(
+    name: str, device: str | None = None, saliency_method: str | None = None
+) -> tuple[TextGrounder, PromptableSegmenter]:
+    """Load ``MODEL``, which does both, or ``GROUNDER+SEGMENTER``.
+
+    Parameters
+    ----------
+    name : str
+        Names as for ``models.registry.load``.
+    device : str, optional
+        As for ``models.device.choose_device``.
+    saliency_method : str, optional
+        One of ``saliency.methods.METHODS``, where the grounder is a CLIP model; `DEFAULT_METHOD` by default.
+
+    Raises
+    ------
+    ModelError
+        If a model is unknown or not installed, can't play its part, or has a saliency of its own and a method is named.
+    """
+    if saliency_method is not None:
+        find_method(saliency_method)
+    first, plus, second = name.partition("+")
+    grounder: Any = load(first, device)
+    segmenter: Any = load(second, device) if plus else grounder
+    if isinstance(grounder, TextGrounder):
+        if saliency_method is not None:
+            raise ModelError(
+                f"The model {first!r} has a saliency of its own; a saliency method is chosen for CLIP models only. "
+                "Leave it out, or use a model such as biomedclip+sam-vit-b."
+            )
+    elif isinstance(grounder, TextImageEncoder):
+        from napari_medclipsam.saliency.grounder import ClipGrounder
+
+        grounder = ClipGrounder(grounder, saliency_method or DEFAULT_METHOD)  # type: ignore[arg-type]
+    else:
+        raise ModelError(
+            f"The model {first!r} does not take text; use lite, or put a model that does before it: biomedclip+{first}."
+        )
+    if not isinstance(segmenter, PromptableSegmenter):
+        raise ModelError(
+            f"The model {second or first!r} does not draw masks; add one that does, such as {first}+sam-vit-b."
+        )
+    return grounder, segmenter
+
+
+def reads_text(entry: ModelEntry) -> bool:
+    """Tell whether a model can be the first of a pair: by itself, or by a saliency method."""
+    return "ground" in entry.roles or "encode" in entry.roles
+
+
+def takes_method(name: str) -> bool:
+    """Tell whether the grounder of ``MODEL`` or ``GROUNDER+SEGMENTER`` is a CLIP model, which needs a method."""
+    first = name.partition("+")[0]
+    entry = next((e for e in list_models() if e.name == first), None)
+    return first.startswith(OPEN_CLIP_PREFIXES) if entry is None else reads_text(entry) and "ground" not in entry.roles
