@@ -35,7 +35,7 @@ _COLUMNS = (
     ("ml", "Volume of the accepted mask; empty where the voxel size is not known."),
 )
 _LABEL, _NAME, _VOXELS, _ML = range(len(_COLUMNS))
-_SHOWN_ROWS = 4
+_SHOWN_ROWS = 2
 
 
 class ClassTable(QWidget):
