@@ -87,7 +87,7 @@ def area(example: Example) -> int:
 def pooled_dice(
     examples: list[Example], propose: Callable[[Example], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, float]:
-    """Dice over all pixels of some slices together, of what is proposed and of the kernel alone."""
+    """Dice over all pixels of some slices together, of what is proposed and of the map alone."""
     both, sizes = np.zeros(2), np.zeros(2)
     for example in examples:
         (label,) = example.labels.values()
@@ -122,10 +122,11 @@ def instant_row(
                 others = [e for k in (1, 2) for e in _evenly(split[(number + k) % len(split)][0], 5)]
                 left = [e for i, e in enumerate(there) if i not in chosen]
                 unseen = [e for e in empty if e not in taught]
-                figures = {"seconds": told["seconds_fit"], "drawn on empty slices": np.nan}
+                figures = {"seconds": told["seconds_fit"], "weight of exemplars": told["exemplars"][name]}
+                figures |= {"drawn on empty slices": np.nan}
                 for where, examples in (("same volume", left), ("other volumes", others)):
                     dices = pooled_dice(examples, propose) if examples else (np.nan, np.nan)
-                    figures |= {where: dices[0], f"{where}, kernel alone": dices[1]}
+                    figures |= {where: dices[0], f"{where}, map alone": dices[1]}
                 if unseen:
                     figures["drawn on empty slices"] = float(np.mean([propose(e)[0].any() for e in unseen]))
                 print(name, count, seed, number, {k: round(float(v), 3) for k, v in figures.items()}, flush=True)
