@@ -12,7 +12,7 @@ from napari_medclipsam.learning.mixing import HeldOut, choose_mix
 
 
 def bent(number: int, shape: tuple[int, int] = (48, 44)) -> tuple[Slice, np.ndarray]:
-    """A textured picture, the same but for a smooth deformation, and an ellipse in it that no gray value tells apart."""
+    """A texture, the same but for a smooth deformation, and an ellipse in it that no gray value tells apart."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     y, x = rows * 48 / shape[0], columns * 44 / shape[1]
     y = y + 2.5 * np.sin(x / 9 + number)
@@ -44,7 +44,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_shape_is_found_where_it_has_moved_to(exemplars):
     image, mask = bent(0)
     voted = votes(working_gray(image), exemplars)
-    assert voted.shape == mask.shape and 0 <= voted.min() and voted.max() <= 1
+    assert voted.shape == mask.shape and voted.min() >= 0 and voted.max() <= 1
     still = np.mean([dice(bent(n)[1], mask) for n in (1, 2, 4)])
     assert dice(voted > 0.5, mask) > max(0.8, still)
 

@@ -121,7 +121,7 @@ def test_what_exemplars_say_is_kept_and_drawn_as_it_is(base, taught, tmp_path):
     seen = example(20)
     found = segment_slice(seen.read(), NAME, model, model).structures[0]
     truth = seen.labels[NAME].mask_yx
-    assert found.saliency.is_outline and np.array_equal(found.mask_yx, found.saliency.values_yx > 0.5)
+    assert found.saliency.is_outline and not (found.mask_yx & (found.saliency.values_yx < 0.5)).any()
     assert 2 * (found.mask_yx & truth).sum() / (found.mask_yx.sum() + truth.sum()) > 0.8
     weights = tmp_path / "instant.safetensors"
     tensors = load_file(weights)
