@@ -76,7 +76,7 @@ def test_exemplars_have_their_say_where_they_draw_better_than_the_kernel():
     empty = HeldOut(exemplar(9, empty=True), np.zeros((48, 44), np.float32))
     told: list[float] = []
     mix = choose_mix([*blurred, empty], told.append)
-    assert mix is not None and mix.leads and len(mix.exemplars) == 5 and mix.verdict.is_sure
+    assert mix is not None and mix.leads and len(mix.exemplars) == 5
     assert told == sorted(told) and len(told) == 5
     # A kernel that is right everywhere has nothing to gain.
     assert choose_mix([HeldOut(e, e.shares / np.float32(255)) for e in shown], told.append) is None

@@ -18,7 +18,6 @@ from napari_medclipsam.learning.decoder import DecoderLearner
 from napari_medclipsam.learning.encoded import require_slices
 from napari_medclipsam.learning.exemplars import Exemplar
 from napari_medclipsam.learning.instant import InstantLearner
-from napari_medclipsam.learning.kernel import Verdict
 from napari_medclipsam.learning.mixing import Mix
 from napari_medclipsam.learning.taught import read_taught, write_taught
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
@@ -111,11 +110,11 @@ def test_what_exemplars_say_is_kept_and_drawn_as_it_is(base, taught, tmp_path):
     known = read_taught(taught)[0]
     slices = [example(n, size=64 if n else 80) for n in range(3)]
     exemplars = tuple(Exemplar.of(e.read(), e.labels[NAME].mask_yx, 1.0) for e in slices)
-    mix = Mix(0.75, exemplars, 0.02, Verdict(0.0, 1.0, True))
+    mix = Mix(0.75, exemplars)
     write_taught(tmp_path, [replace(known, mix=mix)])
     model = InstantLearner().load(tmp_path, base, "cpu")
     (kept,) = model.taught
-    assert kept.mix.verdict == mix.verdict and kept.mix.weight == 0.75
+    assert kept.mix.weight == 0.75
     for one, other in zip(kept.mix.exemplars, exemplars, strict=True):
         assert np.array_equal(one.gray, other.gray) and np.array_equal(one.shares, other.shares)
     seen = example(20)

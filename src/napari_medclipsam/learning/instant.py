@@ -158,14 +158,12 @@ class InstantModel(WrappedLite):
         logits = taught.kernel.logits(features)
         fit = Fit.of(image.shape_yx)
         map_yx = _kernel_map(logits, inside, fit)
-        mix = taught.mix
-        if mix is None:
-            score = taught.kernel.score(logits)
-            return map_yx, taught.kernel.verdict.presence(score), score
-        gray = working_gray(image)
-        voted = votes(gray, mix.exemplars)
-        score = mix.score(mix.mixed(_kernel_map(logits, inside, _on_grid(fit, gray)), voted))
-        return mix.mixed(map_yx, resized(voted, image.shape_yx)), mix.verdict.presence(score), score
+        # Of presence exemplars know little: with one slice accepted as empty, none is left that votes for nothing there.
+        score = taught.kernel.score(logits)
+        if taught.mix is not None:
+            voted = votes(working_gray(image), taught.mix.exemplars)
+            map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
+        return map_yx, taught.kernel.verdict.presence(score), score
 
 
 def _kernel_map(logits: np.ndarray, inside: np.ndarray, fit: Fit) -> np.ndarray:

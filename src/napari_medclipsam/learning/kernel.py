@@ -17,8 +17,7 @@ _MOST_CELLS = 16_000
 _REJECTED_WEIGHT = 3.0
 _FOLDS = 3
 _FOLD_ITERATIONS = 12
-#: The score of a slice is that of so large a share of what the structure usually covers.
-BEST_SHARE = 0.25
+_BEST_SHARE = 0.25
 _FEWEST_BEST = 4
 #: With no slice known to be empty the verdict stays within this of even odds: "unsure".
 _UNSURE = 0.14
@@ -96,10 +95,10 @@ class Kernel:
 
     def score(self, logits: np.ndarray) -> float:
         """Return how strongly a slice answers."""
-        return mean_of_best(logits, self.best_cells)
+        return _score(logits, self.best_cells)
 
 
-def mean_of_best(logits: np.ndarray, best: int) -> float:
+def _score(logits: np.ndarray, best: int) -> float:
     """Return the mean of the `best` highest logits, (n,)."""
     best = min(best, len(logits))
     return float(np.partition(logits, len(logits) - best)[-best:].mean())
@@ -133,10 +132,10 @@ def fit_kernel(
         step(0.7 * (done + _AT_A_TIME) / _ITERATIONS, loss)
     weights, bias = solver.plain()
     covered = [float((s.shares > 0.5).sum()) for s in slices if (s.shares > 0.5).any()]
-    best = max(_FEWEST_BEST, round(BEST_SHARE * float(np.median(covered)))) if covered else _FEWEST_BEST
+    best = max(_FEWEST_BEST, round(_BEST_SHARE * float(np.median(covered)))) if covered else _FEWEST_BEST
     held_out = _held_out(solver, slices, lambda fraction: step(0.7 + 0.3 * fraction, loss))
-    scores = [mean_of_best(logits, best) for logits in held_out]
-    verdict = calibrated(scores, [s.is_empty for s in slices])
+    scores = [_score(logits, best) for logits in held_out]
+    verdict = _calibrated(scores, [s.is_empty for s in slices])
     return Kernel(weights, bias, best, verdict), held_out
 
 
@@ -161,7 +160,7 @@ def _held_out(solver: _Solver, slices: list[SliceCells], step: Callable[[float],
     return found
 
 
-def calibrated(scores: Sequence[float], is_empty: Sequence[bool | None]) -> Verdict:
+def _calibrated(scores: Sequence[float], is_empty: Sequence[bool | None]) -> Verdict:
     """Return the verdict that fits the scores of slices with and without the structure; None: not known which."""
     there = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty is False])
     without = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty])

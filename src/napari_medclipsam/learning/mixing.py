@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_medclipsam.learning.exemplars import Exemplar, votes
-from napari_medclipsam.learning.kernel import BEST_SHARE, Verdict, calibrated, mean_of_best
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the exemplars' votes may weigh; the kernel has the rest."""
@@ -16,7 +15,6 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Each slice that is asked costs some registrations.
 _MOST_SHOWN, _MOST_EMPTY = 6, 2
 _LEAST_GAIN = 0.01
-_CERTAIN = 0.0025
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +43,10 @@ class Mix:
         Of `WEIGHTS`, above 0.
     exemplars : tuple of Exemplar
         Of slices with and without the structure.
-    best_share : float
-        The score of a slice is the mean logit of so large a share of its pixels, the best ones.
-    verdict : Verdict
-        On scores.
     """
 
     weight: float
     exemplars: tuple[Exemplar, ...]
-    best_share: float
-    verdict: Verdict
 
     @property
     def leads(self) -> bool:
@@ -64,10 +56,6 @@ class Mix:
     def mixed(self, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
         """Return both in one, in [0, 1]."""
         return _mixed(self.weight, kernel_yx, votes_yx)
-
-    def score(self, mixed_yx: np.ndarray) -> float:
-        """Return how strongly a slice answers."""
-        return _score(mixed_yx, self.best_share)
 
 
 def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
@@ -97,20 +85,11 @@ def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix 
     best = int(np.argmax(dices))
     if dices[best] < dices[0] + _LEAST_GAIN:
         return None
-    weight = WEIGHTS[best]
-    share = BEST_SHARE * float(np.median([(one.exemplar.shares > 127).mean() for one in shown]))
-    scores = [_score(_mixed(weight, one.kernel_yx, vote), share) for one, vote in zip(asked, voted, strict=True)]
-    verdict = calibrated(scores, [not one.exemplar.shares.any() for one in asked])
-    return Mix(weight, tuple(one.exemplar for one in slices), share, verdict)
+    return Mix(WEIGHTS[best], tuple(one.exemplar for one in slices))
 
 
 def _mixed(weight: float, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
     return np.asarray((1 - weight) * kernel_yx + weight * votes_yx, np.float32)
-
-
-def _score(mixed_yx: np.ndarray, best_share: float) -> float:
-    chance = np.clip(mixed_yx.ravel(), _CERTAIN, 1 - _CERTAIN)
-    return mean_of_best(np.log(chance / (1 - chance)), max(1, round(best_share * chance.size)))
 
 
 def _pooled_dice(asked: Sequence[HeldOut], voted: Sequence[np.ndarray], weight: float) -> float:

@@ -57,8 +57,6 @@ def write_taught(folder: Path, taught: Iterable[Taught]) -> None:
                 tensors[f"{number}.{place}"] = np.stack([exemplar.gray, exemplar.shares])
             rows[-1]["mix"] = {
                 "weight": one.mix.weight,
-                "best_share": one.mix.best_share,
-                "verdict": asdict(one.mix.verdict),
                 "exemplars": [{"trust": e.trust} for e in one.mix.exemplars],
             }
     with atomic_path(folder / _WEIGHTS) as temporary:
@@ -100,8 +98,7 @@ def _taught(row: dict[str, Any], key: str, tensors: Mapping[str, np.ndarray]) ->
     if mix is None:
         return taught
     exemplars = tuple(Exemplar(*tensors[f"{key}.{n}"], **one) for n, one in enumerate(mix.pop("exemplars")))
-    verdict = Verdict(**mix.pop("verdict"))
-    return Taught(taught.name, taught.phrases, taught.kernel, Mix(**mix, exemplars=exemplars, verdict=verdict))
+    return Taught(taught.name, taught.phrases, taught.kernel, Mix(**mix, exemplars=exemplars))
 
 
 def _plain(text: str) -> str:
