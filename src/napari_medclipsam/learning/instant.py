@@ -158,7 +158,7 @@ class InstantModel(WrappedLite):
         logits = taught.kernel.logits(features)
         fit = Fit.of(image.shape_yx)
         map_yx = _kernel_map(logits, inside, fit)
-        # Of presence exemplars know little: with one slice accepted as empty, none is left that votes for nothing there.
+        # Presence is the kernel's: set on votes it would need two slices accepted as empty, one to vote on the other.
         score = taught.kernel.score(logits)
         if taught.mix is not None:
             voted = votes(working_gray(image), taught.mix.exemplars)
