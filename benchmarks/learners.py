@@ -87,7 +87,7 @@ def area(example: Example) -> int:
 def pooled_dice(
     examples: list[Example], propose: Callable[[Example], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[float, float]:
-    """Dice over all pixels of some slices together, of what is proposed and of the kernel alone."""
+    """Dice over all pixels of some slices together, of what is proposed and of the map alone."""
     both, sizes = np.zeros(2), np.zeros(2)
     for example in examples:
         (label,) = example.labels.values()
@@ -99,14 +99,14 @@ def pooled_dice(
 
 
 def instant_row(
-    volumes: list[list[Example]], name: str, base: Any, counts: list[int], n_there: int, n_empty: int
+    volumes: list[list[Example]], name: str, base: Any, asked: argparse.Namespace, n_there: int, n_empty: int
 ) -> dict[str, Any]:
     """Learning curve: each volume teaches in turn; within it and in the next two volumes."""
     split = [thinned(v, n_there, n_empty) for v in volumes]
     rows: dict[str, Any] = {}
-    for count in counts:
+    for count in asked.counts:
         found: dict[str, list[float]] = {}
-        for seed in SEEDS:
+        for seed in asked.seeds:
             rng = np.random.default_rng(seed)
             for number, (there, empty) in enumerate(split):
                 chosen = sorted(rng.permutation(len(there))[:count])
@@ -122,10 +122,11 @@ def instant_row(
                 others = [e for k in (1, 2) for e in _evenly(split[(number + k) % len(split)][0], 5)]
                 left = [e for i, e in enumerate(there) if i not in chosen]
                 unseen = [e for e in empty if e not in taught]
-                figures = {"seconds": told["seconds_fit"], "drawn on empty slices": np.nan}
+                figures = {"seconds": told["seconds_fit"], "weight of exemplars": told["exemplars"][name]}
+                figures |= {"drawn on empty slices": np.nan}
                 for where, examples in (("same volume", left), ("other volumes", others)):
                     dices = pooled_dice(examples, propose) if examples else (np.nan, np.nan)
-                    figures |= {where: dices[0], f"{where}, kernel alone": dices[1]}
+                    figures |= {where: dices[0], f"{where}, map alone": dices[1]}
                 if unseen:
                     figures["drawn on empty slices"] = float(np.mean([propose(e)[0].any() for e in unseen]))
                 print(name, count, seed, number, {k: round(float(v), 3) for k, v in figures.items()}, flush=True)
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="volumes on which choices were made")
     parser.add_argument("--part", choices=("hippocampus", "lgg", "unnamed", "decoder"), action="append")
     parser.add_argument("--counts", type=int, nargs="+", default=list(CURVE), help="accepted slices to learn from")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="of the slices that teach")
     parser.add_argument("--seconds", type=float, default=300.0, help="budget of a fit of the decoder")
     args = parser.parse_args()
     parts = args.part or ["hippocampus", "lgg", "unnamed", "decoder"]
@@ -209,12 +211,12 @@ def main() -> None:
     started = time.perf_counter()
     if "hippocampus" in parts:
         volumes = hippocampus(args.data, args.train)
-        keep("instant, hippocampus", instant_row(volumes, "hippocampus", base, args.counts, 12, 3))
+        keep("instant, hippocampus", instant_row(volumes, "hippocampus", base, args, 12, 3))
     if "unnamed" in parts:
         volumes = renamed(hippocampus(args.data, args.train), "structure 1")
-        keep('instant, hippocampus as "structure 1"', instant_row(volumes, "structure 1", base, args.counts, 12, 3))
+        keep('instant, hippocampus as "structure 1"', instant_row(volumes, "structure 1", base, args, 12, 3))
     if "lgg" in parts:
-        keep("instant, LGG FLAIR", instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 3))
+        keep("instant, LGG FLAIR", instant_row(lgg(args.data, args.train), "brain tumor", base, args, 12, 3))
     if "decoder" in parts:
         keep("decoder, hippocampus", decoder_row(hippocampus(args.data, args.train), base, args.seconds))
     print(f"{time.perf_counter() - started:.0f} s")

@@ -87,7 +87,7 @@ def window() -> str:
 def learners() -> str:
     """Learning curves of the instant learner, and clicks before and after the decoder's practice."""
     found = read("learners")
-    keys = ("same volume", "other volumes", "other volumes, kernel alone", "drawn on empty slices", "seconds")
+    keys = ("same volume", "other volumes", "other volumes, map alone", "drawn on empty slices", "seconds")
     rows = [
         [name, count, *(row[key] for key in keys)]
         for name, curve in found.items()

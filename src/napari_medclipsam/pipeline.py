@@ -16,6 +16,7 @@ from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import (
     Embedding,
+    MaskResult,
     PromptableSegmenter,
     PromptSet,
     SaliencyMap,
@@ -158,7 +159,8 @@ def _outline(
     nothing = StructureResult(label, saliency, np.zeros(values.shape, bool), np.zeros(values.shape, np.float32))
     if embedding is None or not prompts:
         return nothing
-    results = [segmenter.masks(embedding, p) for p in prompts]
+    sharp = [p.mask_logits_yx for p in prompts if saliency.is_outline and p.mask_logits_yx is not None]
+    results = [MaskResult(one, saliency.presence) for one in sharp] or [segmenter.masks(embedding, p) for p in prompts]
     if any(r.logits_yx.shape != values.shape for r in results):
         raise ModelError(
             f"The model {segmenter.name!r} gave a mask of shape {results[0].logits_yx.shape} for an image of shape "

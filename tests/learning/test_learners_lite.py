@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from napari_medclipsam.errors import LearningError, OutputError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Budget, Example, Label, LearningCancelled, Settings
 from napari_medclipsam.learning.decoder import DecoderLearner
 from napari_medclipsam.learning.encoded import require_slices
+from napari_medclipsam.learning.exemplars import Exemplar
 from napari_medclipsam.learning.instant import InstantLearner
+from napari_medclipsam.learning.mixing import Mix
+from napari_medclipsam.learning.taught import read_taught, write_taught
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.pipeline import segment_slice
@@ -99,6 +104,30 @@ def test_without_an_empty_slice_presence_is_unsure(base, tmp_path):
     InstantLearner().learn(base, [example(0), example(1)], None, tmp_path, Settings(), Watching())
     model = InstantLearner().load(tmp_path, base, "cpu")
     assert abs(model.saliency(example(20).read(), NAME).presence - 0.5) < 0.15
+
+
+def test_what_exemplars_say_is_kept_and_drawn_as_it_is(base, taught, tmp_path):
+    known = read_taught(taught)[0]
+    slices = [example(n, size=64 if n else 80) for n in range(3)]
+    exemplars = tuple(Exemplar.of(e.read(), e.labels[NAME].mask_yx, 1.0) for e in slices)
+    mix = Mix(0.75, exemplars)
+    write_taught(tmp_path, [replace(known, mix=mix)])
+    model = InstantLearner().load(tmp_path, base, "cpu")
+    (kept,) = model.taught
+    assert kept.mix.weight == 0.75
+    for one, other in zip(kept.mix.exemplars, exemplars, strict=True):
+        assert np.array_equal(one.gray, other.gray) and np.array_equal(one.shares, other.shares)
+    seen = example(20)
+    found = segment_slice(seen.read(), NAME, model, model).structures[0]
+    truth = seen.labels[NAME].mask_yx
+    assert found.saliency.is_outline and not (found.mask_yx & (found.saliency.values_yx < 0.5)).any()
+    assert 2 * (found.mask_yx & truth).sum() / (found.mask_yx.sum() + truth.sum()) > 0.8
+    weights = tmp_path / "instant.safetensors"
+    tensors = load_file(weights)
+    for damaged in (tensors["0.1"][:, :0], tensors["0.1"].astype(np.float32)):
+        save_file({**tensors, "0.1": damaged}, weights)
+        with pytest.raises(LearningError, match="damaged or gone"):
+            InstantLearner().load(tmp_path, base, "cpu")
 
 
 def test_classes_of_the_parent_stay(base, taught, tmp_path):

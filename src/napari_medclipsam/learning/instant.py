@@ -1,15 +1,15 @@
 """The instant learner: a few accepted slices, a few seconds, and the class is proposed on the next slice.
 
 A kernel over the cells of medclipsam-lite's embedding is fitted for each class, so a phrase that the model has never
-heard of is answered like any other. What readers refused counts as what it is not.
+heard of is answered like any other. What readers refused counts as what it is not. Where the accepted slices themselves
+draw one another better than the kernel does, they have their say as exemplars.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medclipsam.errors import LearningError
-from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.learning import cells
 from napari_medclipsam.learning.cells import SIDE, cell_features, cell_shares
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import (
@@ -30,15 +28,15 @@ from napari_medclipsam.learning.encoded import (
     require_same_size,
     require_slices,
 )
-from napari_medclipsam.learning.kernel import Kernel, SliceCells, fit_kernel, slice_cells
+from napari_medclipsam.learning.exemplars import Exemplar, resized, votes, working_gray
+from napari_medclipsam.learning.kernel import SliceCells, fit_kernel, slice_cells
+from napari_medclipsam.learning.mixing import HeldOut, choose_mix
+from napari_medclipsam.learning.taught import Taught, read_taught, write_taught
 from napari_medclipsam.learning.wrapped import WrappedLite
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import Fit, from_canvas
 
-_FORMAT = "medclipsam-instant"
-_VERSION = 1
-_FILE, _WEIGHTS = "instant.json", "instant.safetensors"
 #: Of each class, the best trusted first: more cost time and, for a linear kernel, say little new.
 MOST_SLICES = 40
 _SEEING_SHARE = 0.6
@@ -46,16 +44,13 @@ _SMOOTH_CELLS = 0.7
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
-    """A class that was learnt: its name, the other texts for it, and its kernel."""
+class _Seen:
+    """A slice that teaches: its cells, which of the canvas they are, and the slice itself; None after a refusal."""
 
-    name: str
-    phrases: tuple[str, ...]
-    kernel: Kernel
-
-    def answers(self, text: str) -> bool:
-        """Tell whether a text asks for it; capitals and spaces do not matter."""
-        return _plain(text) in {_plain(phrase) for phrase in (self.name, *self.phrases)}
+    cells: SliceCells
+    inside: np.ndarray
+    fit: Fit
+    exemplar: Exemplar | None
 
 
 class InstantLearner:
@@ -92,12 +87,11 @@ class InstantLearner:
         losses, fit_s = {}, 0.0
         for number, (name, known) in enumerate(classes.items()):
             share = (number / len(classes), 1 / len(classes))
-            seen = _seen_cells(base, name, _most_telling(known, name, rng), _Teller(watch, share, 0.0, _SEEING_SHARE))
+            seen = _seen(base, name, _most_telling(known, name, rng), _Teller(watch, share, 0.0, _SEEING_SHARE))
             before = time.monotonic()
             step = _Teller(watch, share, _SEEING_SHARE, 1 - _SEEING_SHARE)
-            kernel = fit_kernel(seen, rng, step)
+            taught[name] = _fitted(name, tuple(settings.phrases.get(name, ())), seen, rng, step)
             fit_s += time.monotonic() - before
-            taught[name] = Taught(name, tuple(settings.phrases.get(name, ())), kernel)
             losses[name] = step.loss
         write_taught(folder, taught.values())
         watch.step(1.0)
@@ -105,6 +99,7 @@ class InstantLearner:
             "classes": sorted(taught),
             "learnt": {name: len(known) for name, known in classes.items()},
             "losses": losses,
+            "exemplars": {name: one.mix.weight if one.mix else 0.0 for name, one in taught.items()},
             "seconds": round(time.monotonic() - started, 3),
             "seconds_fit": round(fit_s, 3),
         }
@@ -134,11 +129,9 @@ class InstantModel(WrappedLite):
         taught = self._taught(text)
         if taught is None:
             return self.base.saliency(image, text)
-        logits_yx, score = self._answer(image, taught)
-        values = 1 / (1 + np.exp(-np.clip(logits_yx, -30, 30)))
-        map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
-        presence = taught.kernel.presence(score)
-        return SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name)
+        map_yx, presence, _ = self._answer(image, taught)
+        own = taught.mix is not None and taught.mix.leads
+        return SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name, is_outline=own)
 
     def find_similar(self, slices: Iterable[tuple[int, Slice]], text: str) -> Iterator[tuple[int, float]]:
         """Yield (slice index, score) as slices come; the highest are most like those that taught the class.
@@ -154,18 +147,36 @@ class InstantModel(WrappedLite):
             raise LearningError(f'"{text}" was not taught; there are: {known}. Accept a slice of it and learn again.')
         for index, image in slices:
             if image.pixels.min() < image.pixels.max():
-                yield index, self._answer(image, taught)[1]
+                yield index, self._answer(image, taught)[2]
 
     def _taught(self, text: str) -> Taught | None:
         return next((one for one in self.taught if one.answers(text)), None)
 
-    def _answer(self, image: Slice, taught: Taught) -> tuple[np.ndarray, float]:
-        """Logits of the cells, (64, 64), and the score of the slice."""
+    def _answer(self, image: Slice, taught: Taught) -> tuple[np.ndarray, float, float]:
+        """The map at image size, presence, and the score of the slice."""
         features, inside = cell_features(self.base, self.base.embed(image), taught.name)
         logits = taught.kernel.logits(features)
-        planes = np.full((SIDE, SIDE), logits.min(), np.float32)
-        planes[inside] = logits
-        return np.asarray(ndimage.gaussian_filter(planes, _SMOOTH_CELLS)), taught.kernel.score(logits)
+        fit = Fit.of(image.shape_yx)
+        map_yx = _kernel_map(logits, inside, fit)
+        # Presence is the kernel's: set on votes it would need two slices accepted as empty, one to vote on the other.
+        score = taught.kernel.score(logits)
+        if taught.mix is not None:
+            voted = votes(working_gray(image), taught.mix.exemplars)
+            map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
+        return map_yx, taught.kernel.verdict.presence(score), score
+
+
+def _kernel_map(logits: np.ndarray, inside: np.ndarray, fit: Fit) -> np.ndarray:
+    """Return the cells' logits as a map in [0, 1] of the size that `fit` says."""
+    planes = np.full((SIDE, SIDE), logits.min(), np.float32)
+    planes[inside] = logits
+    smooth = ndimage.gaussian_filter(planes, _SMOOTH_CELLS)
+    return np.clip(from_canvas(1 / (1 + np.exp(-np.clip(smooth, -30, 30))), fit), 0.0, 1.0)
+
+
+def _on_grid(fit: Fit, gray: np.ndarray) -> Fit:
+    """Return a fit that leads to the working grid instead of the image."""
+    return replace(fit, shape_yx=(gray.shape[0], gray.shape[1]))
 
 
 class _Teller:
@@ -195,7 +206,18 @@ def _most_telling(examples: list[Example], name: str, rng: np.random.Generator) 
     return there[:half] + others[: MOST_SLICES - min(len(there), half)]
 
 
-def _seen_cells(base: LiteModel, name: str, examples: list[Example], step: Callable[[float], None]) -> list[SliceCells]:
+def _fitted(name: str, phrases: tuple[str, ...], seen: list[_Seen], rng: np.random.Generator, step: _Teller) -> Taught:
+    """Fit the kernel, and choose what the exemplars have to say beside it."""
+    kernel, held_out = fit_kernel([one.cells for one in seen], rng, lambda at, loss: step(0.6 * at, loss))
+    slices = [
+        HeldOut(one.exemplar, _kernel_map(logits, one.inside, _on_grid(one.fit, one.exemplar.gray)))
+        for one, logits in zip(seen, held_out, strict=True)
+        if one.exemplar is not None
+    ]
+    return Taught(name, phrases, kernel, choose_mix(slices, lambda at: step(0.6 + 0.4 * at)))
+
+
+def _seen(base: LiteModel, name: str, examples: list[Example], step: Callable[[float], None]) -> list[_Seen]:
     found = []
     for number, example in enumerate(examples):
         image = example.read()
@@ -208,66 +230,12 @@ def _seen_cells(base: LiteModel, name: str, examples: list[Example], step: Calla
         label = canvas_label(example, name)
         shares = cell_shares(label.mask)[inside]
         rejected = None if label.rejected is None else cell_shares(label.rejected)[inside]
-        found.append(slice_cells(features, shares, rejected, label.trust, is_refusal=label.is_refusal))
-    if not any(one.is_empty is False for one in found):
+        known = slice_cells(features, shares, rejected, label.trust, is_refusal=label.is_refusal)
+        exemplar = None if label.is_refusal else Exemplar.of(image, example.labels[name].mask_yx, label.trust)
+        found.append(_Seen(known, inside, Fit.of(image.shape_yx), exemplar))
+    if not any(one.cells.is_empty is False for one in found):
         raise LearningError(
             f"Every slice with a mask of {name} has no contrast, or the mask is smaller than a pixel of 256; "
             "accept a slice that shows it."
         )
     return found
-
-
-def write_taught(folder: Path, taught: Iterable[Taught]) -> None:
-    """Write the classes: weights as safetensors, the rest as JSON. The JSON comes last: with it the model is whole.
-
-    Raises
-    ------
-    OutputError
-        If that is not possible, as when the disk is full.
-    """
-    from safetensors.numpy import save_file
-
-    listed = list(taught)
-    with atomic_path(folder / _WEIGHTS) as temporary:
-        save_file({str(n): one.kernel.weights for n, one in enumerate(listed)}, temporary)
-    rows = []
-    for one in listed:
-        kernel = {k: v for k, v in asdict(one.kernel).items() if k != "weights"}
-        rows.append({"name": one.name, "phrases": list(one.phrases), **kernel})
-    document = {"format": _FORMAT, "version": _VERSION, "features": cells.VERSION, "classes": rows}
-    with atomic_path(folder / _FILE) as temporary:
-        temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
-
-
-def read_taught(folder: Path) -> list[Taught]:
-    """Read the classes.
-
-    Raises
-    ------
-    LearningError
-        If they are damaged, gone, or from another version of this program.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        document = json.loads((folder / _FILE).read_text("utf-8"))
-        if document["format"] != _FORMAT or document["version"] != _VERSION or document["features"] != cells.VERSION:
-            raise LearningError(
-                f"The model in {folder} was learnt by another version of this program; let it learn again."
-            )
-        tensors = load_file(folder / _WEIGHTS)
-        found = []
-        for number, row in enumerate(document["classes"]):
-            name, phrases = row.pop("name"), tuple(row.pop("phrases"))
-            weights = tensors[str(number)]
-            if weights.ndim != 1 or not np.isfinite(weights).all():
-                raise ValueError("weights that are no numbers")
-            found.append(Taught(name, phrases, Kernel(weights, **row)))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise LearningError(f"The model in {folder} is damaged or gone; go back a version, or learn again.") from error
-    return found
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

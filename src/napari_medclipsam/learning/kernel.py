@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,28 @@ class SliceCells:
     is_empty: bool | None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """From the score of a slice to how probable it is that the structure is there.
+
+    Parameters
+    ----------
+    centre, slope : float
+        Presence is ``sigmoid(slope · (score - centre))``.
+    is_sure : bool
+        False where no slice was known to be empty: presence then stays near 0.5.
+    """
+
+    centre: float
+    slope: float
+    is_sure: bool
+
+    def presence(self, score: float) -> float:
+        """Return how probable it is that a slice with this score shows the structure, in [0, 1]."""
+        chance = 1 / (1 + np.exp(-np.clip(self.slope * (score - self.centre), -30, 30)))
+        return float(chance if self.is_sure else 0.5 + _UNSURE * (2 * chance - 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """What was learnt of one class.
@@ -58,18 +80,14 @@ class Kernel:
         Added to each cell's logit.
     best_cells : int
         The score of a slice is the mean logit of so many of its best cells.
-    centre, slope : float
-        Presence is ``sigmoid(slope · (score - centre))``.
-    is_sure : bool
-        False where no slice was known to be empty: presence then stays near 0.5.
+    verdict : Verdict
+        On scores.
     """
 
     weights: np.ndarray
     bias: float
     best_cells: int
-    centre: float
-    slope: float
-    is_sure: bool
+    verdict: Verdict
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logit of each cell, float32 (cells,)."""
@@ -79,18 +97,16 @@ class Kernel:
         """Return how strongly a slice answers."""
         return _score(logits, self.best_cells)
 
-    def presence(self, score: float) -> float:
-        """Return how probable it is that a slice with this score shows the structure, in [0, 1]."""
-        chance = 1 / (1 + np.exp(-np.clip(self.slope * (score - self.centre), -30, 30)))
-        return float(chance if self.is_sure else 0.5 + _UNSURE * (2 * chance - 1))
-
 
 def _score(logits: np.ndarray, best: int) -> float:
+    """Return the mean of the `best` highest logits, (n,)."""
     best = min(best, len(logits))
     return float(np.partition(logits, len(logits) - best)[-best:].mean())
 
 
-def fit_kernel(slices: list[SliceCells], rng: np.random.Generator, step: Callable[[float, float], None]) -> Kernel:
+def fit_kernel(
+    slices: list[SliceCells], rng: np.random.Generator, step: Callable[[float, float], None]
+) -> tuple[Kernel, list[np.ndarray]]:
     """Fit a kernel: logistic regression with a ridge penalty, by L-BFGS.
 
     Parameters
@@ -101,6 +117,13 @@ def fit_kernel(slices: list[SliceCells], rng: np.random.Generator, step: Callabl
         Chooses cells where there are very many.
     step : callable
         Told the fraction that is done and the loss, between any two steps.
+
+    Returns
+    -------
+    Kernel
+        Learnt from all slices.
+    list of numpy.ndarray
+        For each slice the logits of its cells under a kernel that has not learnt from it, as far as there are others.
     """
     solver = _Solver(slices, rng)
     every = np.arange(len(slices))
@@ -110,20 +133,17 @@ def fit_kernel(slices: list[SliceCells], rng: np.random.Generator, step: Callabl
     weights, bias = solver.plain()
     covered = [float((s.shares > 0.5).sum()) for s in slices if (s.shares > 0.5).any()]
     best = max(_FEWEST_BEST, round(_BEST_SHARE * float(np.median(covered)))) if covered else _FEWEST_BEST
-    scores = _held_out_scores(solver, slices, best, lambda fraction: step(0.7 + 0.3 * fraction, loss))
-    there = np.array([score for s, score in zip(slices, scores, strict=True) if s.is_empty is False])
-    empty = np.array([score for s, score in zip(slices, scores, strict=True) if s.is_empty])
-    centre, slope = _verdict(there, empty)
-    return Kernel(weights, bias, best, centre, slope, bool(len(empty)))
+    held_out = _held_out(solver, slices, lambda fraction: step(0.7 + 0.3 * fraction, loss))
+    scores = [_score(logits, best) for logits in held_out]
+    verdict = _calibrated(scores, [s.is_empty for s in slices])
+    return Kernel(weights, bias, best, verdict), held_out
 
 
-def _held_out_scores(
-    solver: _Solver, slices: list[SliceCells], best: int, step: Callable[[float], None]
-) -> list[float]:
-    """Return the score of each slice under a kernel that has not learnt from it, as far as there are others."""
+def _held_out(solver: _Solver, slices: list[SliceCells], step: Callable[[float], None]) -> list[np.ndarray]:
+    """Return the logits of each slice under a kernel that has not learnt from it, as far as there are others."""
     n_there = sum(s.is_empty is False for s in slices)
     folds = min(_FOLDS, n_there) if n_there > 1 else 1
-    scores = [0.0] * len(slices)
+    found = [np.zeros(0, np.float32)] * len(slices)
     # Those that show the structure are dealt out first, so that every kernel has some.
     order = sorted(range(len(slices)), key=lambda i: slices[i].is_empty is not False)
     start = solver.state()
@@ -136,11 +156,18 @@ def _held_out_scores(
             step((fold + done / _FOLD_ITERATIONS) / folds)
         weights, bias = solver.plain()
         for i in held:
-            scores[i] = _score(slices[i].features @ weights + bias, best)
-    return scores
+            found[i] = slices[i].features @ weights + np.float32(bias)
+    return found
 
 
-def _verdict(there: np.ndarray, empty: np.ndarray) -> tuple[float, float]:
+def _calibrated(scores: Sequence[float], is_empty: Sequence[bool | None]) -> Verdict:
+    """Return the verdict that fits the scores of slices with and without the structure; None: not known which."""
+    there = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty is False])
+    without = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty])
+    return Verdict(*_logistic(there, without), bool(len(without)))
+
+
+def _logistic(there: np.ndarray, empty: np.ndarray) -> tuple[float, float]:
     """Return centre and slope of presence over the score (Platt 1999, with his smoothed targets)."""
     spread = max(_LEAST_SPREAD, float(there.std()))
     if not len(empty):

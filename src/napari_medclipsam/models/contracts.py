@@ -36,6 +36,8 @@ class SaliencyMap:
         In [0, 1]: how much the map differs from that of a meaningless prompt (1: not at all alike).
     nearest_phrase : str
         The known phrase that is nearest in meaning; "" where the model has no list of phrases.
+    is_outline : bool
+        The map is sharp at image size: its level 0.5 is the outline, and a segmenter would only blur it.
     """
 
     values_yx: np.ndarray
@@ -45,6 +47,7 @@ class SaliencyMap:
     known: bool = True
     specificity: float = 1.0
     nearest_phrase: str = ""
+    is_outline: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,101 @@
+"""How much the exemplars of a class have to say beside its kernel, chosen on slices that neither had seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.learning.exemplars import Exemplar, votes
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""What the exemplars' votes may weigh; the kernel has the rest."""
+
+# Each slice that is asked costs some registrations.
+_MOST_SHOWN, _MOST_EMPTY = 6, 2
+_LEAST_GAIN = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A slice that teaches, and what a kernel that has not learnt from it says of it.
+
+    Parameters
+    ----------
+    exemplar : Exemplar
+        The slice.
+    kernel_yx : numpy.ndarray
+        float32 in [0, 1], on the grid of the exemplar.
+    """
+
+    exemplar: Exemplar
+    kernel_yx: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """Exemplars, and how much they weigh.
+
+    Parameters
+    ----------
+    weight : float
+        Of `WEIGHTS`, above 0.
+    exemplars : tuple of Exemplar
+        Of slices with and without the structure.
+    """
+
+    weight: float
+    exemplars: tuple[Exemplar, ...]
+
+    @property
+    def leads(self) -> bool:
+        """Whether the exemplars weigh as much as the kernel: their masks were drawn, so the outline is theirs."""
+        return self.weight >= 0.5
+
+    def mixed(self, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
+        """Return both in one, in [0, 1]."""
+        return _mixed(self.weight, kernel_yx, votes_yx)
+
+
+def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
+    """Return the mix that draws slices best which neither kernel nor exemplars had seen; None for the kernel alone.
+
+    The Dice coefficient over all their pixels together decides. A tie goes to the kernel, and so does a single slice
+    with the structure: there is nothing to compare on.
+
+    Parameters
+    ----------
+    slices : sequence of HeldOut
+        Some without the structure, where there are any.
+    step : callable
+        Told the fraction that is done.
+    """
+    shown = [one for one in slices if one.exemplar.shares.any()]
+    empty = [one for one in slices if not one.exemplar.shares.any()]
+    if len(shown) < 2:
+        return None
+    asked = shown[:_MOST_SHOWN] + empty[:_MOST_EMPTY]
+    voted = []
+    for number, one in enumerate(asked):
+        step(number / len(asked))
+        others = [other.exemplar for other in slices if other is not one]
+        voted.append(votes(one.exemplar.gray, others))
+    dices = [_pooled_dice(asked, voted, weight) for weight in WEIGHTS]
+    best = int(np.argmax(dices))
+    if dices[best] < dices[0] + _LEAST_GAIN:
+        return None
+    return Mix(WEIGHTS[best], tuple(one.exemplar for one in slices))
+
+
+def _mixed(weight: float, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
+    return np.asarray((1 - weight) * kernel_yx + weight * votes_yx, np.float32)
+
+
+def _pooled_dice(asked: Sequence[HeldOut], voted: Sequence[np.ndarray], weight: float) -> float:
+    both = size = 0
+    for one, vote in zip(asked, voted, strict=True):
+        drawn, truth = _mixed(weight, one.kernel_yx, vote) > 0.5, one.exemplar.shares > 127
+        both += int((drawn & truth).sum())
+        size += int(drawn.sum() + truth.sum())
+    return 2 * both / max(1, size)
