@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Scores are averaged over this share of the image's longer side: the width of a cell of the saliency or two.
 _EVEN_SHARE = 100
+_OUTLINE_LEVEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def segment_slice(
     for label, phrase in enumerate(phrases, start=1):
         with _timed(seconds, "ground"):
             saliency = _checked(grounder.saliency(image, phrase), image)
-            prompts = _prompts(saliency, options)
+            prompts = () if saliency.is_outline else _prompts(saliency, options)
         if prompts and embedding is None:
             # Encoding with a large SAM takes seconds: only when there is something to outline, and once.
             with _timed(seconds, "embed"):
@@ -151,6 +152,10 @@ def _outline(
 ) -> StructureResult:
     """Segment each component and join them to one structure."""
     values = saliency.values_yx
+    if saliency.is_outline and saliency.present and saliency.known:
+        mask = values > _OUTLINE_LEVEL
+        iou = float(values[mask].mean()) if mask.any() else 0.0
+        return StructureResult(label, saliency, mask, np.where(mask, values, 0).astype(np.float32), (), iou)
     nothing = StructureResult(label, saliency, np.zeros(values.shape, bool), np.zeros(values.shape, np.float32))
     if embedding is None or not prompts:
         return nothing

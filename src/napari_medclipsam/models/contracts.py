@@ -36,6 +36,8 @@ class SaliencyMap:
         In [0, 1]: how much the map differs from that of a meaningless prompt (1: not at all alike).
     nearest_phrase : str
         The known phrase that is nearest in meaning; "" where the model has no list of phrases.
+    is_outline : bool
+        True when the map is a segmentation of its own: where it is above 0.5 is the mask, and no segmenter is asked.
     """
 
     values_yx: np.ndarray
@@ -45,6 +47,7 @@ class SaliencyMap:
     known: bool = True
     specificity: float = 1.0
     nearest_phrase: str = ""
+    is_outline: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,6 +149,10 @@ class SegmentAnything:
         """Where the network is."""
         device: torch.device = self._network.device
         return device
+
+    def network_copy(self) -> Any:
+        """Return a copy of the network, on the CPU and in float32, to train it on."""
+        return copy.deepcopy(self._network).cpu().float()
 
     @property
     def _input_size(self) -> int:
