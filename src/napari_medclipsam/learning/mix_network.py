@@ -80,21 +80,28 @@ class MixNetwork(nn.Module):
         self.head = ClassHead(backbone.width, n_classes)
 
     def forward(
-        self, stems: torch.Tensor, places: Sequence[int], boxes_xyxy: Sequence[tuple[float, ...] | None]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return maps (batch, classes, rows, columns) and mask logits (batch, side, side).
+        self,
+        stems: torch.Tensor,
+        places: Sequence[int] = (),
+        boxes_xyxy: Sequence[tuple[float, ...] | None] = (),
+        *,
+        are_embedded: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return maps (batch, classes, rows, columns) and mask logits (batch, side, side), None without `places`.
 
         Parameters
         ----------
         stems : torch.Tensor
-            See `Backbone.embed`.
+            See `Backbone.embed`; with `are_embedded`, what that returned.
         places : sequence of int
             The class that is outlined in each slice.
         boxes_xyxy : sequence of tuple of float or None
             Where, in pixels of a canvas of 256; None takes the largest box of the class's Grad-CAM.
         """
-        embeddings = self.backbone.embed(stems)
+        embeddings = stems if are_embedded else self.backbone.embed(stems)
         maps = self.head(embeddings)
+        if not places:
+            return maps, None
         seen = maps.detach().float().sigmoid().cpu().numpy()
         chosen = [
             cam_boxes(seen[number, place], 1)[0] if box is None else box

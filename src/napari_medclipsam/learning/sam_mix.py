@@ -6,7 +6,7 @@ import copy
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,17 @@ LEAST_SLICES = 3
 _RATE = 1e-3
 _MOST_STEPS = {"cpu": 1500, "cuda": 5000}
 _BATCH = {"cpu": 2, "cuda": 8}
+#: Until then the classifier learns alone, from embeddings that are computed once: an outline in a wrong box teaches
+#: nothing, and on a CPU twenty such steps take the time of one with the encoder.
+_ALONE_UNTIL = 0.35
+_MOST_EMBEDDED = 400
 _READING_SHARE, _ENCODING_SHARE = 0.05, 0.35
 _LABELLED_SHARE = 0.6
 #: A box drawn by hand is off by so much of its own size.
 _BOX_SHAKE = 0.1
 #: What a slice without masks is taught by itself: where the first view is sure, from this progress on in full.
 _SURE = 0.3
-_FULL_AT = 0.4
+_FULL_AT = 0.6
 _SEEN = 0.8
 _MOST_BOXES = 4
 
@@ -178,6 +182,7 @@ class MixTask:
     start: MixNetwork
     slices: list[MixSlice]
     uneven = True
+    _embedded: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
     def network(self) -> torch.nn.Module:
         """Return a copy of the network to begin with."""
@@ -187,27 +192,47 @@ class MixTask:
         """Return focal loss of the classes, plus that of outlines: drawn ones, or those of the slice's other view."""
         drawn = [self._drawn(rng) for _ in range(n)]
         device = next(network.parameters()).device
+        if progress < _ALONE_UNTIL:
+            maps = network(self._embeddings(network, drawn, device), are_embedded=True)[0]
+            return self._class_losses(maps, drawn)
         places, boxes = [d.place for d in drawn], [d.box for d in drawn]
         weights = np.array([1.0 if d.one.is_labelled else 0.0 for d in drawn])
         masks = np.stack([d.one.masks[d.view if d.one.is_labelled else 0][d.place] for d in drawn])
         sure = np.ones_like(masks)
         for number, d in enumerate(drawn):
-            if not d.one.is_labelled and progress > 0:
+            if not d.one.is_labelled:
                 guess = self._taught(network, d, device)
                 if guess is not None:
                     places[number], masks[number], sure[number] = guess
-                    weights[number] = min(1.0, progress / _FULL_AT)
+                    weights[number] = min(1.0, (progress - _ALONE_UNTIL) / (_FULL_AT - _ALONE_UNTIL))
             elif not masks[number].any():
                 weights[number] = 0.0
         stems = torch.stack([d.one.stems[d.view] for d in drawn]).to(device).float()
         maps, logits = network(stems, places, boxes)
-        present = torch.from_numpy(np.stack([d.one.picture.present for d in drawn])).to(device)
         outlines = outline_loss(logits, torch.from_numpy(masks).to(device), torch.from_numpy(sure).to(device))
         total: torch.Tensor = (outlines * torch.from_numpy(weights).to(device).float()).mean()
-        return total + class_loss(maps, present) + self._map_loss(maps, drawn)
+        return total + self._class_losses(maps, drawn)
 
-    def _map_loss(self, maps: torch.Tensor, drawn: Sequence[_Drawn]) -> torch.Tensor:
-        """Where masks are known Grad-CAM learns from them too: of a class in every slice labels alone say nothing."""
+    def _embeddings(self, network: torch.nn.Module, drawn: Sequence[_Drawn], device: torch.device) -> torch.Tensor:
+        """Return what the encoder makes of slices before it is trained; the first ones are remembered."""
+        found = []
+        for d in drawn:
+            key = (id(d.one), d.view)
+            embedding = self._embedded.get(key)
+            if embedding is None:
+                with torch.no_grad():
+                    embedding = _bare(network).backbone.embed(d.one.stems[d.view][None].to(device).float())[0].half()
+                if len(self._embedded) < _MOST_EMBEDDED:
+                    self._embedded[key] = embedding
+            found.append(embedding)
+        return torch.stack(found).float()
+
+    def _class_losses(self, maps: torch.Tensor, drawn: Sequence[_Drawn]) -> torch.Tensor:
+        """Focal loss of what is in the slices; where masks are known, Grad-CAM learns from them too.
+
+        Of a class that is in every slice the labels alone say nothing.
+        """
+        present = torch.from_numpy(np.stack([d.one.picture.present for d in drawn])).to(maps.device)
         grid = maps.shape[-1]
         known = torch.from_numpy(np.stack([d.one.picture.trust * d.one.picture.whole for d in drawn])).to(maps.device)
         shares = [
@@ -215,7 +240,7 @@ class MixTask:
             for d in drawn
         ]
         losses = map_loss(maps, torch.from_numpy(np.stack(shares)).to(maps.device))
-        return (losses * known).sum() / known.sum().clamp(min=1e-3) / 2 * float(known.sum() > 0)
+        return class_loss(maps, present) + (losses * known).sum() / known.sum().clamp(min=1e-3) / 2
 
     def _drawn(self, rng: np.random.Generator) -> _Drawn:
         labelled = [one for one in self.slices if one.is_labelled]
@@ -236,8 +261,7 @@ class MixTask:
     ) -> tuple[int, np.ndarray, np.ndarray] | None:
         """Return class, outline and sure pixels of the plain view; None where nothing is there for sure."""
         stems = drawn.one.stems[0][None].to(device).float()
-        bare = getattr(network, "module", network)
-        bare = getattr(bare, "module", bare)
+        bare = _bare(network)
         embeddings = bare.backbone.embed(stems)
         maps = bare.head(embeddings)
         present = drawn.one.picture.present
@@ -250,6 +274,13 @@ class MixTask:
         logits = bare.backbone.decode(embeddings, torch.tensor(box, dtype=torch.float32, device=device))
         guess = logits[0].float().sigmoid().cpu().numpy()
         return place, (guess > 0.5).astype(np.float32), (abs(guess - 0.5) > _SURE).astype(np.float32)
+
+
+def _bare(network: Any) -> Any:
+    """Return the network itself, out of the wrappers of Fabric and of several processes."""
+    while hasattr(network, "module"):
+        network = network.module
+    return network
 
 
 def _shrunk(masks: np.ndarray, grid: int) -> np.ndarray:
