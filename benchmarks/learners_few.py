@@ -5,8 +5,8 @@
 Slices with masks are drawn from the training rows of brain_mri, evenly over the kinds. The folder has no patient ids,
 so blocks of 25 consecutive numbers are held apart: test rows within 25 of a number that is learnt from are left out.
 SAM-Mix gets the three kinds as classes, the masks of the few, and the kinds of 60 more slices; the U-Net the same masks
-of one class, tumour. Both propose without being told the kind; Dice of all that is drawn with the tumour. Beside them what
-lite proposes for "brain tumor" (it has learnt from the training rows of this folder, all of them with masks).
+of one class, tumour. Both propose without being told the kind; Dice of all that is drawn with the tumour. Beside them
+what lite proposes for "brain tumor" (it has learnt from the training rows of this folder, all of them with masks).
 
 The budget is wall-clock time on a machine that others use too. Writes benchmarks/results/learners_few.json.
 """

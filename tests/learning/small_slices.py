@@ -1,4 +1,4 @@
-"""Small pictures to learn from: a tumour of brain_mri in its surroundings, or a drawn disk that is never twice alike."""
+"""Small pictures to learn from: a tumour of brain_mri in its surroundings, or a disk that is never twice alike."""
 
 from __future__ import annotations
 
@@ -62,5 +62,3 @@ def tumours(data: Path, n: int) -> list[Example]:
         label = Label(np.ascontiguousarray(mask[part][::2, ::2]), "drawn")
         found.append(Example(sample.name, (None, None), sample.name, lambda s=small: s, {"tumour": label}))
     return found
-
-

@@ -59,7 +59,7 @@ def test_a_tumour_is_drawn_that_nobody_had_a_word_for(tmp_path, data_dir):
 
 
 def test_it_answers_its_classes_and_their_other_names_and_leaves_the_rest_to_its_base(tmp_path):
-    said, model = fitted([disk(k) for k in range(5)], tmp_path, phrases={"disk": ["round thing"]})
+    _, model = fitted([disk(k) for k in range(5)], tmp_path, phrases={"disk": ["round thing"]})
     assert isinstance(model, TextGrounder)
     unseen = disk(77)
     assert dice(drawn(model, unseen), unseen.labels["disk"].mask_yx) > 0.7
@@ -115,9 +115,7 @@ def test_a_fit_that_was_ended_goes_on_and_comes_to_the_same_end(tmp_path, monkey
     examples = [disk(k) for k in range(3)]
     with pytest.raises(LearningCancelled):
         fitted(examples, tmp_path / "a", Watcher(end_at=0.6))
-    state = checkpoint.Checkpoint.read(
-        checkpoint.checkpoint_path(tmp_path / "a"), f"unet 64 8 0 {['disk']}"
-    )
+    state = checkpoint.Checkpoint.read(checkpoint.checkpoint_path(tmp_path / "a"), f"unet 64 8 0 {['disk']}")
     assert state is not None and 0 < state.steps < 12 and len(state.snapshots) == 1
     watch = Watcher()
     fitted(examples, tmp_path / "a", watch)
@@ -223,7 +221,7 @@ def test_a_damaged_model_is_refused(tmp_path, monkeypatch, file):
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     checkpoint.checkpoint_path(tmp_path).write_bytes(b"half of it")
-    with pytest.raises(LearningError, match="checkpoint .* is damaged"):
+    with pytest.raises(LearningError, match=r"checkpoint .* is damaged"):
         fitted([disk(k) for k in range(3)], tmp_path)
 
 

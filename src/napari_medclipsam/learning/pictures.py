@@ -61,7 +61,7 @@ class Picture:
     def masks(self, side: int, refused: bool = False, inner_yx: tuple[int, int] | None = None) -> np.ndarray:
         """Return the share of each class in each cell of the square, float32 (n, side, side).
 
-        With `refused`, of what was refused. `inner_yx` is the picture's size on a canvas of 256 where it is not `fit`'s.
+        With `refused`, of what was refused. `inner_yx` is the size on a canvas of 256 where it is not that of `fit`.
         """
         height, width = inner_yx or self.fit.inner_yx
         step = CANVAS // side
@@ -174,7 +174,6 @@ def _thinned(bits: np.ndarray, shape_yx: tuple[int, int]) -> np.ndarray:
     if bits.shape == shape_yx:
         return bits
     small = np.zeros(shape_yx, np.uint64)
-    top = int(bits.max())
     for k in range(int(bits.max()).bit_length()):
         plane = (bits >> np.uint64(k)) & np.uint64(1)
         if plane.any():

@@ -121,8 +121,10 @@ class UNetLearner:
         document, weights = read_model(folder, self.name)
         try:
             side, width, classes = int(document["side"]), int(document["width"]), document["classes"]
-            networks = []
-            while own := {k.split(".", 1)[1]: v.float() for k, v in weights.items() if k.startswith(f"{len(networks)}.")}:
+            networks: list[torch.nn.Module] = []
+            while own := {
+                k.split(".", 1)[1]: v.float() for k, v in weights.items() if k.startswith(f"{len(networks)}.")
+            }:
                 network = residual_unet(width, len(classes))
                 network.load_state_dict(own)
                 networks.append(network.eval().requires_grad_(False).to(device))
