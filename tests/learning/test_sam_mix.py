@@ -165,7 +165,6 @@ def test_a_fit_that_was_ended_goes_on(tmp_path, tiny, monkeypatch):
     [
         ([], "accepted slice"),
         ([bare(disk(k), disk=True) for k in range(4)], "accepted slice"),
-        ([disk(1), disk(2)], "3 are needed"),
         ([disk(k, there=False) for k in range(4)], "Every accepted mask is empty"),
     ],
 )

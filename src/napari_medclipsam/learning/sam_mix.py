@@ -29,7 +29,7 @@ from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.models.lite.preprocess import CANVAS, from_canvas
 from napari_medclipsam.prompting.from_saliency import box_with_margin
 
-LEAST_SLICES = 3
+LEAST_SLICES = 1
 
 _RATE = 1e-3
 _MOST_STEPS = {"cpu": 1500, "cuda": 5000}
