@@ -16,7 +16,6 @@ from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import (
     Embedding,
-    MaskResult,
     PromptableSegmenter,
     PromptSet,
     SaliencyMap,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 # Scores are averaged over this share of the image's longer side: the width of a cell of the saliency or two.
 _EVEN_SHARE = 100
+_OUTLINE_LEVEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def segment_slice(
     for label, phrase in enumerate(phrases, start=1):
         with _timed(seconds, "ground"):
             saliency = _checked(grounder.saliency(image, phrase), image)
-            prompts = _prompts(saliency, image, options)
+            prompts = () if saliency.is_outline else _prompts(saliency, image, options)
         if prompts and embedding is None:
             # Encoding with a large SAM takes seconds: only when there is something to outline, and once.
             with _timed(seconds, "embed"):
@@ -156,11 +156,14 @@ def _outline(
 ) -> StructureResult:
     """Segment each component and join them to one structure."""
     values = saliency.values_yx
+    if saliency.is_outline and saliency.present and saliency.known:
+        mask = values > _OUTLINE_LEVEL
+        iou = float(values[mask].mean()) if mask.any() else 0.0
+        return StructureResult(label, saliency, mask, np.where(mask, values, 0).astype(np.float32), (), iou)
     nothing = StructureResult(label, saliency, np.zeros(values.shape, bool), np.zeros(values.shape, np.float32))
     if embedding is None or not prompts:
         return nothing
-    sharp = [p.mask_logits_yx for p in prompts if saliency.is_outline and p.mask_logits_yx is not None]
-    results = [MaskResult(one, saliency.presence) for one in sharp] or [segmenter.masks(embedding, p) for p in prompts]
+    results = [segmenter.masks(embedding, p) for p in prompts]
     if any(r.logits_yx.shape != values.shape for r in results):
         raise ModelError(
             f"The model {segmenter.name!r} gave a mask of shape {results[0].logits_yx.shape} for an image of shape "

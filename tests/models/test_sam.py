@@ -133,7 +133,7 @@ def test_every_kind_of_prompt_changes_the_mask(model, image):
 @pytest.mark.parametrize("shape", [(64, 64), (40, 60), (60, 40), (128, 100), (1, 50), (300, 3)])
 def test_pixel_centres_map_to_pixel_centres(network, preprocessing, shape):
     model = SegmentAnything(network, name="t", model_hash="h", preprocessing=preprocessing)
-    rows, columns = model._frame_yx(shape)
+    rows, columns = model.frame_yx(shape)
     height, width = shape
     corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]], np.float32)
     np.testing.assert_allclose(
@@ -144,10 +144,10 @@ def test_pixel_centres_map_to_pixel_centres(network, preprocessing, shape):
 
 def test_medsam_scales_each_image_from_0_to_1(network, image):
     medsam = SegmentAnything(network, name="t", model_hash="h", preprocessing="medsam")
-    prepared = medsam._prepared(Slice((image.pixels // 4 + 50).astype(np.uint8)))
+    prepared = medsam.prepared(Slice((image.pixels // 4 + 50).astype(np.uint8)))
     assert prepared.shape == (1, 3, 64, 64)
     assert float(prepared.min()) == 0 and float(prepared.max()) == 1
-    flat = medsam._prepared(Slice(np.full((9, 9), 7, np.uint8)))
+    flat = medsam.prepared(Slice(np.full((9, 9), 7, np.uint8)))
     assert float(flat.abs().max()) == 0
 
 

@@ -23,7 +23,9 @@ _LOOK_S = 0.5
 def run(args: Namespace) -> int:
     """Learn in a process of its own; Ctrl-C stops it and keeps what is done."""
     read_document(args.project / "project.json", PROJECT_FORMAT)
-    settings = Settings(device_of(args.device), args.seed, args.deterministic, Budget(args.budget), args.model)
+    settings = Settings(
+        device_of(args.device), args.seed, args.deterministic, Budget(args.budget), args.model, n_devices=args.devices
+    )
     with progress_bar(_PERCENT, "%") as bar:
 
         def told(status: Status) -> None:

@@ -329,12 +329,15 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
 def _add_learn(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("learn", parents=[common], help="learn from the accepted slices of a project")
     p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
-    p.add_argument("--learner", default="instant", metavar="NAME", help="instant or decoder (default: instant)")
+    p.add_argument("--learner", default="instant", metavar="NAME", help="instant, decoder, sam-mix or unet")
     p.add_argument(
         "--budget", type=_seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
     )
     p.add_argument("--model", default="lite", metavar="NAME", help="the model to build on (default: lite)")
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    p.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="graphics cards to share the work of sam-mix and unet"
+    )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     p.add_argument("--deterministic", action="store_true", help="the same result each time, at the cost of speed")
     p.add_argument("--json", action="store_true", help="print JSON")

@@ -51,7 +51,10 @@ class Example:
     read : callable
         Returns the slice as the reader sees it; images are not all kept in memory.
     labels : mapping of str to Label
-        By the name of the class. A class that is not in it is not known here.
+        By the name of the class. A class that is not in it is not known here; a slice of which nothing is known has
+        none.
+    present : mapping of str to bool
+        Classes of which is known whether they are in the slice, though not where.
     """
 
     case: str
@@ -59,6 +62,7 @@ class Example:
     patient: str
     read: Callable[[], Slice]
     labels: Mapping[str, Label]
+    present: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Settings:
         Name of the model to build on, as `models.registry.load` takes it.
     phrases : dict of str to list of str
         Other texts that a class is asked for with, by its name.
+    n_devices : int
+        Graphics cards, or processes on a CPU, to share the work; learners of seconds use one.
     """
 
     device: str = "cpu"
@@ -103,6 +109,7 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
     base: str = "lite"
     phrases: Mapping[str, list[str]] = field(default_factory=dict)
+    n_devices: int = 1
 
 
 class Watch(Protocol):
@@ -126,7 +133,11 @@ class LearningCancelled(Exception):
 
 
 class Learner(Protocol):
-    """One way to learn from examples."""
+    """One way to learn from examples.
+
+    A learner with a true attribute ``unaccepted`` is also given what nobody has accepted: proposals that wait, and
+    slices of which nothing is known.
+    """
 
     name: str
 

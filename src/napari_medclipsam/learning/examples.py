@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def project_examples(
     project: Path,
     *,
     automatic: bool = False,
+    unlabelled: bool = False,
     left_out: Callable[[str, MedclipsamError], None] | None = None,
 ) -> list[Example]:
     """Return what the readers of a project have decided, slice by slice; the project may be open meanwhile.
@@ -53,6 +54,8 @@ def project_examples(
         Its folder.
     automatic : bool
         Also proposals that nobody has accepted yet.
+    unlabelled : bool
+        Also slices of which nothing is known, of the cases of which something is: along the axis that was read.
     left_out : callable, optional
         Told of each case whose image can't be used, and why. Without it the first one is an error.
 
@@ -79,13 +82,21 @@ def project_examples(
             left_out(study.case, error)
             continue
         turns = images.of(study)
-        for at in sorted(labels, key=lambda at: tuple(-1 if i is None else i for i in at.position)):
-            known = {names[label]: one for label, one in labels[at].items() if label in names}
-            if known:
+        wanted = set(labels) | (_neighbours(labels, study.grid.shape) if unlabelled else set())
+        for at in sorted(wanted, key=lambda at: tuple(-1 if i is None else i for i in at.position)):
+            known = {names[label]: one for label, one in labels.get(at, {}).items() if label in names}
+            if known or at not in labels:
                 turned = {name: _turned(one, turns, at) for name, one in known.items()}
                 read = partial(images.slice, study, at, window)
                 found.append(Example(study.case, at.position, patient, read, turned))
     return found
+
+
+def _neighbours(known: Iterable[SliceAt], shape: tuple[int, ...]) -> set[SliceAt]:
+    """Return all slices along the axis in which most of `known` lie, at the same other coordinates."""
+    axis, _ = Counter(at.axis for at in known).most_common(1)[0]
+    along = [at for at in known if at.axis == axis]
+    return set() if axis is None else {at.moved(i) for at in along for i in range(shape[axis])}
 
 
 def _turned(label: Label, image: AnnotatedImage, at: SliceAt) -> Label:

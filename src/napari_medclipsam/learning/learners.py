@@ -13,6 +13,8 @@ ENTRY_POINT_GROUP = "napari_medclipsam.learners"
 _OURS = {
     "instant": "napari_medclipsam.learning.instant:InstantLearner",
     "decoder": "napari_medclipsam.learning.decoder:DecoderLearner",
+    "sam-mix": "napari_medclipsam.learning.sam_mix:SamMixLearner",
+    "unet": "napari_medclipsam.learning.unet:UNetLearner",
 }
 
 

@@ -25,6 +25,11 @@ def augment(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         Chooses the changes.
     """
     pixels, bits = _geometry(sample, rng)
+    return restyled(pixels, rng), bits
+
+
+def restyled(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a picture, uint8, with every pixel where it was but other gray levels, noise, sharpness and colours."""
     values = pixels.astype(np.float32) / 255.0
     for change, chance in (
         (_gamma, 0.5),
@@ -46,7 +51,7 @@ def augment(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         pixels = _jpeg(pixels, rng)
     if pixels.ndim == 3 and rng.random() < 0.08:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    return pixels, bits
+    return pixels
 
 
 def _geometry(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -97,12 +97,18 @@ class Run:
         document = read_document(self._project / "project.json", "medclipsam-project")
         ranges = journal_ranges(self._project)
         left_out: dict[str, MedclipsamError] = {}
-        examples = project_examples(self._project, left_out=left_out.__setitem__)
+        unaccepted = bool(getattr(self._learner, "unaccepted", False))
+        examples = project_examples(
+            self._project, automatic=unaccepted, unlabelled=unaccepted, left_out=left_out.__setitem__
+        )
         _require_something(examples, left_out)
         phrases = {c["name"]: list(c["prompts"]) for c in document["classes"]}
         self._settings = replace(self._request.settings, phrases=phrases)
         self._teller.changes(n_slices=n_accepted(examples))
-        split = split_of(self._project, document["id"], {e.patient for e in examples})
+        decided = {e.patient for e in examples if any(one.provenance != "automatic" for one in e.labels.values())}
+        split = split_of(self._project, document["id"], decided)
+        # Of whom a reader has decided nothing yet may be held out one day.
+        examples = [e for e in examples if e.patient in split.held_out]
         in_use = active_version(self._project)
         learnt = [e for e in examples if not split.held_out[e.patient]]
         judged = measured_examples(examples)

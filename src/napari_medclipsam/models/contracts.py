@@ -37,7 +37,7 @@ class SaliencyMap:
     nearest_phrase : str
         The known phrase that is nearest in meaning; "" where the model has no list of phrases.
     is_outline : bool
-        The map is sharp at image size: its level 0.5 is the outline, and a segmenter would only blur it.
+        True when the map is a segmentation of its own: where it is above 0.5 is the mask, and no segmenter is asked.
     """
 
     values_yx: np.ndarray

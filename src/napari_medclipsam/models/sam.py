@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -149,6 +150,10 @@ class SegmentAnything:
         device: torch.device = self._network.device
         return device
 
+    def network_copy(self) -> Any:
+        """Return a copy of the network, on the CPU and in float32, to train it on."""
+        return copy.deepcopy(self._network).cpu().float()
+
     @property
     def _input_size(self) -> int:
         return int(self._network.image_encoder.img_size)
@@ -164,7 +169,7 @@ class SegmentAnything:
         import torch
 
         dtype = dtype_for(self.device)
-        pixels = self._prepared(image).to(self.device)
+        pixels = self.prepared(image).to(self.device)
         mixed = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
         with torch.inference_mode(), mixed:
             features = self._network.image_encoder(pixels)[0].float().cpu().numpy()
@@ -174,20 +179,20 @@ class SegmentAnything:
             )
         return np.asarray(features, np.float32)
 
-    def _frame_yx(self, shape_yx: tuple[int, int]) -> tuple[int, int]:
-        """Size of the image inside the square input."""
+    def frame_yx(self, shape_yx: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of an image inside the square input."""
         size = self._input_size
         if self._preprocessing == "medsam":
             return size, size
         scale = size / max(shape_yx)
         return max(1, int(shape_yx[0] * scale + 0.5)), max(1, int(shape_yx[1] * scale + 0.5))
 
-    def _prepared(self, image: Slice) -> torch.Tensor:
-        """The network's input, float32 (1, 3, size, size)."""
+    def prepared(self, image: Slice) -> torch.Tensor:
+        """Return the network's input, float32 (1, 3, size, size)."""
         import torch
         from PIL import Image
 
-        rows, columns = self._frame_yx(image.shape_yx)
+        rows, columns = self.frame_yx(image.shape_yx)
         medsam = self._preprocessing == "medsam"
         method = Image.Resampling.BICUBIC if medsam else Image.Resampling.BILINEAR
         picture = Image.fromarray(np.ascontiguousarray(image.pixels)).convert("RGB").resize((columns, rows), method)
@@ -233,7 +238,7 @@ class SegmentAnything:
             )
             best = int(quality[0].argmax())
             logits = self._network.postprocess_masks(
-                low_resolution[:, best : best + 1], self._frame_yx(embedding.shape_yx), embedding.shape_yx
+                low_resolution[:, best : best + 1], self.frame_yx(embedding.shape_yx), embedding.shape_yx
             )
         return MaskResult(logits[0, 0].float().cpu().numpy(), float(quality[0, best].clamp(0, 1)))
 
@@ -267,7 +272,7 @@ class SegmentAnything:
         """
         import torch
 
-        rows, columns = self._frame_yx(shape_yx)
+        rows, columns = self.frame_yx(shape_yx)
         scale = np.array([columns / shape_yx[1], rows / shape_yx[0]], np.float32)
         return torch.from_numpy(((xy + 0.5) * scale - 0.5).astype(np.float32)).to(self.device)
 
@@ -299,7 +304,7 @@ class SegmentAnything:
         if prompts.mask_logits_yx is None:
             return None
         side = int(self._network.prompt_encoder.mask_input_size[0])
-        rows, columns = (max(1, round(length * side / self._input_size)) for length in self._frame_yx(shape_yx))
+        rows, columns = (max(1, round(length * side / self._input_size)) for length in self.frame_yx(shape_yx))
         logits = torch.from_numpy(np.clip(prompts.mask_logits_yx, -_LOGIT_LIMIT, _LOGIT_LIMIT).astype(np.float32))
         small = functional.interpolate(logits[None, None], (rows, columns), mode="bilinear", antialias=True)
         padded = functional.pad(small, (0, side - columns, 0, side - rows), value=-_LOGIT_LIMIT / 2)

@@ -285,6 +285,16 @@ class LiteModel:
         decoder = load_decoder(load_litemedsam(self._files.litemedsam), self._files.clicks)
         return copy.deepcopy(self._head).cpu(), decoder
 
+    @property
+    def encoder_hash(self) -> str:
+        """SHA-256 of the image encoder's weights."""
+        return self._encoder_hash
+
+    def encoder_network(self) -> torch.nn.Module:
+        """Return a copy of the image encoder as a torch network, on the CPU, to train it on."""
+        network: torch.nn.Module = load_litemedsam(self._files.litemedsam).image_encoder
+        return network
+
     def adapted(self, head: GroundingHead, decoder: ClickDecoder, weights_hash: str) -> LiteModel:
         """Return this model with other trained parts; encoder, texts and cache are shared.
 
