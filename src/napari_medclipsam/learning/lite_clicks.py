@@ -23,6 +23,8 @@ from napari_medclipsam.learning.lite_views import ViewStore
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.preprocess import CANVAS
 
+Predict = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
 SMALLEST_OBJECT = 20
 """Objects of fewer canvas pixels are not used for training."""
 
@@ -76,7 +78,11 @@ def object_mask(bits: np.ndarray, rng: np.random.Generator) -> np.ndarray | None
     present = [k for k in range(len(STRUCTURES)) if np.count_nonzero(bits & (1 << k)) >= SMALLEST_OBJECT]
     if not present:
         return None
-    mask = ((bits >> int(rng.choice(present))) & 1).astype(bool)
+    return some_part(((bits >> int(rng.choice(present))) & 1).astype(bool), rng)
+
+
+def some_part(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a mask, or mostly one connected part of it."""
     if rng.random() < 0.75:
         parts, _ = ndimage.label(mask)
         sizes = np.bincount(parts.ravel())[1:]
@@ -169,8 +175,10 @@ def pack(turns: list[Turn]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return packed[..., :2], packed[..., 2].long(), masks
 
 
-def click_loss(logits: torch.Tensor, estimated: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Soft Dice, cross-entropy weighted towards the object, and the error of the estimated IoU."""
+def click_loss(
+    logits: torch.Tensor, estimated: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Soft Dice, cross-entropy weighted towards the object, and the error of the estimated IoU; `weights` (batch,)."""
     probability = logits.sigmoid()
     overlap = (probability * targets).sum((1, 2))
     dice = 1 - (2 * overlap + 1) / (probability.sum((1, 2)) + targets.sum((1, 2)) + 1)
@@ -179,7 +187,8 @@ def click_loss(logits: torch.Tensor, estimated: torch.Tensor, targets: torch.Ten
     focal = (plain * (probability - targets).abs() ** 2).sum((1, 2)) / targets.sum((1, 2)).clamp(min=50)
     drawn, wanted = logits > 0, targets > 0.5
     iou = (drawn & wanted).sum((1, 2)) / (drawn | wanted).sum((1, 2)).clamp(min=1)
-    return (dice + focal + 0.5 * (estimated - iou) ** 2).mean()
+    each = dice + focal + 0.5 * (estimated - iou) ** 2
+    return each.mean() if weights is None else (each * weights).mean()
 
 
 def train_clicks(
@@ -230,7 +239,7 @@ def _train_stage(
         for group in optimiser.param_groups:
             group["lr"] = rate
         for _ in range(int(rng.choice(stage.rounds))):
-            loss = _round(decoder, pictures, turns, rng, refining)
+            loss = play_round(_stage_predict(decoder, refining), pictures, turns, rng)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -263,22 +272,46 @@ def _pictures(store: ViewStore, rows: list[int]) -> tuple[torch.Tensor, torch.Te
     return torch.from_numpy(embeddings), torch.from_numpy(canvases)
 
 
-def _round(
-    decoder: ClickDecoder,
+def _stage_predict(decoder: ClickDecoder, refining: bool) -> Predict:
+    def predict(
+        embeddings: torch.Tensor, canvases: torch.Tensor, *prompts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.set_grad_enabled(not refining):
+            logits, estimated, features = decoder.decode(embeddings, *prompts)
+        if refining:
+            logits = decoder.refiner(canvases, logits, features, *prompts[:2])
+        return logits, estimated
+
+    return predict
+
+
+def play_round(
+    predict: Predict,
     pictures: tuple[torch.Tensor, torch.Tensor],
     turns: list[Turn],
     rng: np.random.Generator,
-    refining: bool,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Predict, and let the simulated reader correct each object; returns the loss."""
-    targets = torch.from_numpy(np.stack([t.target for t in turns]).astype(np.float32))
+    """Predict, and let the simulated reader correct each object; returns the loss.
+
+    Parameters
+    ----------
+    predict : callable
+        Embeddings, canvases, points, labels and masks to logits and estimated IoU, as `ClickDecoder`.
+    pictures : tuple of torch.Tensor
+        Embeddings (batch, 256, 64, 64) and canvases (batch, 3, 256, 256).
+    turns : list of Turn
+        Get the next click.
+    rng : numpy.random.Generator
+        Of the reader.
+    weights : torch.Tensor, optional
+        (batch,): how much each counts.
+    """
     embeddings, canvases = pictures
-    points, labels, masks = pack(turns)
-    with torch.set_grad_enabled(not refining):
-        logits, estimated, features = decoder.decode(embeddings, points, labels, masks)
-    if refining:
-        logits = decoder.refiner(canvases, logits, features, points, labels)
-    drawn = logits.detach().numpy()
+    device = embeddings.device
+    targets = torch.from_numpy(np.stack([t.target for t in turns]).astype(np.float32)).to(device)
+    logits, estimated = predict(embeddings, canvases, *(part.to(device) for part in pack(turns)))
+    drawn = logits.detach().cpu().numpy()
     for turn, values in zip(turns, drawn, strict=True):
         click = largest_error(values > 0, turn.target, rng)
         if click is not None:
@@ -286,4 +319,4 @@ def _round(
             turn.labels.append(click[1])
         # A reader who clicks again keeps the mask there is; sometimes only the clicks are kept.
         turn.mask = np.clip(values, -16, 16) if rng.random() < 0.9 else None
-    return click_loss(logits, estimated, targets)
+    return click_loss(logits, estimated, targets, weights)

@@ -13,15 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from napari_medclipsam.errors import ModelError
-from napari_medclipsam.files import atomic_path, sha256_of
+from napari_medclipsam.files import sha256_of
 from napari_medclipsam.learning.lite_calibration import calibrate_known, calibrate_presence, click_figures
 from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
+from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.grounding import GroundingHead
@@ -111,7 +112,7 @@ def _grounding(
         return head.eval()
     asker = Asker(phrase_book(), texts)
     head = train_grounding(store, asker, settings, lambda row: log.row({"grounding": row}))
-    _save(path, head.state_dict())
+    save_tensors(path, head.state_dict())
     return head
 
 
@@ -121,7 +122,7 @@ def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: Click
         decoder.load_state_dict(load_file(path))
         return decoder.eval().requires_grad_(False)
     decoder = train_clicks(store, decoder, settings, lambda row: log.row({"clicks": row}))
-    _save(path, decoder.state_dict())
+    save_tensors(path, decoder.state_dict())
     return decoder
 
 
@@ -143,22 +144,11 @@ def _finish(
         "bank.untaught": torch.from_numpy(bank.untaught),
     }
     # Half precision halves the package; the figures above do not change in their third digit.
-    _save(output / "grounding.safetensors", _half(state), {"calibration": json.dumps(asdict(calibration))})
-    _save(output / "clicks.safetensors", _half(decoder.state_dict()))
+    save_tensors(output / "grounding.safetensors", halved(state), {"calibration": json.dumps(asdict(calibration))})
+    save_tensors(output / "clicks.safetensors", halved(decoder.state_dict()))
     for name in ("grounding.safetensors", "clicks.safetensors"):
         path = output / name
         log.row({"written": name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
-
-
-def _half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # The Fourier features that place a click are kept exact.
-    exact = "gaussian_matrix"
-    return {k: v.half() if v.dtype == torch.float32 and exact not in k else v for k, v in state.items()}
-
-
-def _save(path: Path, state: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    with atomic_path(path) as temporary:
-        save_file({k: v.contiguous().clone() for k, v in state.items()}, temporary, metadata)
 
 
 class _Log:

@@ -139,7 +139,7 @@ class GroundingHead(nn.Module):
     def told(
         self, features: tuple[torch.Tensor, torch.Tensor, torch.Tensor], text: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The features under a phrase, as `text` makes of its vector: 192, 96 and 64 channels at 16, 32 and 64 cells."""
+        """Return the features under `self.text` of a phrase: 192, 96 and 64 channels at 16, 32 and 64 cells a side."""
         fine, middle, coarse = features
         coarse = self.told_coarse(F.relu(self.film_coarse(coarse, text)))
         x = middle + F.interpolate(self.coarse_to_middle(coarse), scale_factor=2.0, mode="bilinear")

@@ -7,7 +7,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,17 +196,37 @@ class LiteModel:
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
-        seen = self.seen(self.embed(image))
-        logits, presence = self._head.answer(seen.trunk, torch.from_numpy(familiarity.vector)[None].to(self._device))
-        values = logits[0].sigmoid().cpu().numpy()
         offset = self.calibration.presence_offsets.get(familiarity.structure, self.calibration.presence_offset)
+        found = self.grounded(image, text, familiarity.vector, offset)
+        region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[familiarity.structure]]
+        score = min(found.presence, region) if region < LEAST_PROBABILITY else found.presence
+        return replace(found, presence=score, present=score >= 0.5, nearest_phrase=familiarity.nearest_phrase)
+
+    @torch.inference_mode()
+    def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float) -> SaliencyMap:
+        """Say where the head sees a phrase, whether or not it was taught.
+
+        Parameters
+        ----------
+        image : Slice
+            What the reader sees.
+        text : str
+            The phrase.
+        vector : numpy.ndarray
+            float32 (384,), that of the phrase.
+        offset : float
+            The presence logit that counts as 0.5.
+        """
+        seen = self.seen(self.embed(image))
+        logits, presence = self._head.answer(seen.trunk, torch.from_numpy(vector)[None].to(self._device))
+        values = logits[0].sigmoid().cpu().numpy()
         score = float((presence[0] - offset).sigmoid())
-        region = seen.regions[STRUCTURE_REGIONS[familiarity.structure]]
-        if region < LEAST_PROBABILITY:
-            score = min(score, region)
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
-        specificity = _difference(values, seen.null_values)
-        return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity, familiarity.nearest_phrase)
+        return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
+
+    def phrase_vector(self, text: str) -> np.ndarray:
+        """Return what the text encoder makes of a phrase, float32 (384,)."""
+        return np.asarray(self._texts([" ".join(text.split())])[0], np.float32)
 
     def seen(self, embedding: Embedding) -> Seen:
         """Return what the head makes of a slice before it hears a phrase; the last few are remembered."""

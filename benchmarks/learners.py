@@ -1,0 +1,169 @@
+"""The learners against masks: how well a class is proposed after 1 to 10 accepted slices, and clicks before and after.
+
+    python benchmarks/learners.py DATA [--train] [--part instant|decoder]
+
+DATA holds volumes/hippocampus and volumes/lgg. Measured are the test splits (the last 40 volumes and the last four
+patients by name); `--train` takes others, on which everything was chosen. Writes benchmarks/results/learners.json.
+
+A simulated reader accepts the true masks of slices of one volume. Proposed is from the class's name alone, with the
+whole pipeline: saliency, prompts, outline. Slices are judged that show the structure, and Dice is over all their pixels
+together; for the false alarms, those of the same volume that do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medclipsam.learning.contracts import Example, Settings
+from napari_medclipsam.learning.examples import volume_examples
+from napari_medclipsam.learning.instant import InstantLearner
+from napari_medclipsam.models.registry import load
+from napari_medclipsam.pipeline import segment_slice
+
+RESULTS = Path(__file__).parent / "results"
+SEEDS = (0, 1, 2)
+CURVE = (1, 2, 3, 5, 10)
+FEWEST_PX = 12
+
+
+class Silent:
+    """Looks on and says nothing."""
+
+    def step(self, fraction: float, **figures: float) -> None:
+        """Go on."""
+
+
+def hippocampus(data: Path, train: bool) -> list[list[Example]]:
+    """Coronal slices, in which the hippocampus is read, of some volumes; every second slice."""
+    names = sorted((data / "volumes" / "hippocampus" / "images").glob("*.nii.gz"))
+    rng = np.random.default_rng(0)
+    names = [names[:-40][i] for i in rng.permutation(len(names) - 40)[:4]] if train else names[-40::10]
+    return [
+        list(volume_examples(p, p.parent.parent / "labels" / p.name, "hippocampus", patient=p.name, plane="coronal"))
+        for p in names
+    ]
+
+
+def lgg(data: Path, train: bool) -> list[list[Example]]:
+    """Axial FLAIR slices of some patients."""
+    names = sorted((data / "volumes" / "lgg").glob("*_flair.nii.gz"))
+    names = names[:4] if train else names[-4:]
+    return [
+        list(volume_examples(p, Path(str(p).replace("_flair", "_tumor")), "brain tumor", patient=p.name)) for p in names
+    ]
+
+
+def thinned(examples: list[Example], most_there: int, most_empty: int) -> tuple[list[Example], list[Example]]:
+    """Return slices with and without the structure, evenly over the volume: encoding all of them takes long."""
+    there = [e for e in examples if area(e) > FEWEST_PX]
+    empty = [e for e in examples if area(e) == 0 and (e.read().pixels > 20).mean() > 0.1]
+    return _evenly(there, most_there), _evenly(empty, most_empty)
+
+
+def _evenly(examples: list[Example], most: int) -> list[Example]:
+    places = np.linspace(0, len(examples) - 1, min(most, len(examples))).round().astype(int)
+    return [examples[i] for i in places]
+
+
+def area(example: Example) -> int:
+    """Pixels of its mask."""
+    (label,) = example.labels.values()
+    return int(label.mask_yx.sum())
+
+
+def pooled_dice(examples: list[Example], propose: Callable[[Example], np.ndarray]) -> float:
+    """Dice over all pixels of some slices together."""
+    both = sizes = 0
+    for example in examples:
+        (label,) = example.labels.values()
+        mask = propose(example)
+        both += int((mask & label.mask_yx).sum())
+        sizes += int(mask.sum() + label.mask_yx.sum())
+    return 2 * both / max(sizes, 1)
+
+
+def instant_row(
+    volumes: list[list[Example]], name: str, base: Any, counts: list[int], n_there: int, n_empty: int
+) -> dict[str, Any]:
+    """Learning curve: each volume teaches in turn; within it and in the next two volumes."""
+    split = [thinned(v, n_there, n_empty) for v in volumes]
+    rows: dict[str, Any] = {}
+    for count in counts:
+        found: dict[str, list[float]] = {}
+        for seed in SEEDS:
+            rng = np.random.default_rng(seed)
+            for number, (there, empty) in enumerate(split):
+                chosen = sorted(rng.permutation(len(there))[:count])
+                taught = [there[i] for i in chosen] + [empty[int(rng.integers(len(empty)))]]
+                with tempfile.TemporaryDirectory() as folder:
+                    told = InstantLearner().learn(base, taught, None, Path(folder), Settings(seed=seed), Silent())
+                    model = InstantLearner().load(Path(folder), base, "cpu")
+
+                def propose(example: Example, model: Any = model) -> np.ndarray:
+                    return segment_slice(example.read(), name, model, model).structures[0].mask_yx
+
+                def alone(example: Example, model: Any = model) -> np.ndarray:
+                    return model.saliency(example.read(), name).values_yx > 0.5
+
+                others = [e for k in (1, 2) for e in _evenly(split[(number + k) % len(split)][0], 5)]
+                left = [e for i, e in enumerate(there) if i not in chosen]
+                unseen = [e for e in empty if e not in taught]
+                figures = {
+                    "same volume": pooled_dice(left, propose) if left else float("nan"),
+                    "same volume, kernel alone": pooled_dice(left, alone) if left else float("nan"),
+                    "other volumes": pooled_dice(others, propose),
+                    "other volumes, kernel alone": pooled_dice(others, alone),
+                    "drawn on empty slices": float(np.mean([propose(e).any() for e in unseen])) if unseen else np.nan,
+                    "seconds": told["seconds_fit"],
+                }
+                for key, value in figures.items():
+                    found.setdefault(key, []).append(value)
+        rows[str(count)] = {key: float(np.nanmean(values)) for key, values in found.items()}
+        print(name, count, {k: round(v, 3) for k, v in rows[str(count)].items()}, flush=True)
+    return rows
+
+
+def renamed(volumes: list[list[Example]], name: str) -> list[list[Example]]:
+    """The same slices, with the structure under another name."""
+    return [
+        [Example(e.case, e.position, e.patient, e.read, {name: next(iter(e.labels.values()))}) for e in v]
+        for v in volumes
+    ]
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--train", action="store_true", help="volumes on which choices were made")
+    parser.add_argument("--part", choices=("hippocampus", "lgg", "unnamed"), action="append")
+    parser.add_argument("--counts", type=int, nargs="+", default=list(CURVE), help="accepted slices to learn from")
+    args = parser.parse_args()
+    parts = args.part or ["hippocampus", "lgg", "unnamed"]
+    base = load("lite")
+    path = RESULTS / ("learners-train.json" if args.train else "learners.json")
+    results = json.loads(path.read_text("utf-8"))["learners"] if path.exists() else {}
+    started = time.perf_counter()
+    if "hippocampus" in parts:
+        volumes = hippocampus(args.data, args.train)
+        results["instant, hippocampus"] = instant_row(volumes, "hippocampus", base, args.counts, 14, 4)
+    if "unnamed" in parts:
+        volumes = renamed(hippocampus(args.data, args.train), "structure 1")
+        results['instant, hippocampus as "structure 1"'] = instant_row(volumes, "structure 1", base, args.counts, 14, 4)
+    if "lgg" in parts:
+        results["instant, LGG FLAIR"] = instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 4)
+    print(f"{time.perf_counter() - started:.0f} s")
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"learners": results}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The decoder learner: minutes of practice on accepted slices, after which fewer clicks are needed.
+
+Medclipsam-lite's click decoder meets the simulated reader that it was trained with (see `lite_clicks`), on the slices
+of a project and from where it stands: a low rate, weights pulled back to those of the parent (L2-SP, Li et al. 2018,
+"Explicit inductive bias for transfer learning"), and stopped where slices kept aside get no better. Its grounding head
+learns the names of the classes in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_medclipsam.errors import LearningError
+from napari_medclipsam.files import atomic_path, sha256_of
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.contracts import Example, Settings, Watch
+from napari_medclipsam.learning.encoded import lite_base, require_lite, require_slices
+from napari_medclipsam.learning.practice import Practice, load_parts, practice_slices
+from napari_medclipsam.learning.tensors import halved, save_tensors
+from napari_medclipsam.learning.wrapped import WrappedLite
+from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
+from napari_medclipsam.models.lite.model import LiteModel
+
+_FORMAT, _VERSION = "medclipsam-decoder", 1
+_FILE, _WEIGHTS = "decoder.json", "decoder.safetensors"
+LEAST_SLICES = 4
+
+
+class DecoderLearner:
+    """See the module."""
+
+    name = "decoder"
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        parent: Path | None,
+        folder: Path,
+        settings: Settings,
+        watch: Watch,
+    ) -> Mapping[str, Any]:
+        """Learn; see `contracts.Learner.fit`."""
+        require_slices(examples, LEAST_SLICES)
+        return self.learn(lite_base(settings.base, settings.device), examples, parent, folder, settings, watch)
+
+    def learn(
+        self,
+        base: LiteModel,
+        examples: Sequence[Example],
+        parent: Path | None,
+        folder: Path,
+        settings: Settings,
+        watch: Watch,
+    ) -> Mapping[str, Any]:
+        """Learn with a base model that is loaded already; else as `fit`."""
+        classes = require_slices(examples, LEAST_SLICES)
+        head, decoder = base.parts()
+        known: dict[str, list[str]] = {}
+        if parent is not None:
+            known = _read(parent)["classes"]
+            load_parts(parent / _WEIGHTS, head, decoder)
+        slices = practice_slices(base, examples, set(classes), settings.seed, watch)
+        vectors = {name: base.phrase_vector(name) for name in classes}
+        practice = Practice(head, decoder, slices, vectors, folder, settings, watch)
+        figures = practice.run()
+        head, decoder = practice.best()
+        state = {f"head.{k}": v for k, v in head.state_dict().items()}
+        state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
+        save_tensors(folder / _WEIGHTS, halved(state))
+        taught = known | {name: list(settings.phrases.get(name, ())) for name in classes}
+        document = {"format": _FORMAT, "version": _VERSION, "classes": taught}
+        with atomic_path(folder / _FILE) as temporary:
+            temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        practice.tidy()
+        return {**figures, "classes": sorted(taught), "learnt": {k: len(v) for k, v in classes.items()}}
+
+    def load(self, folder: Path, base: Any, device: str) -> DecoderModel:
+        """Return the fitted model; see `contracts.Learner.load`."""
+        base = require_lite(base)
+        classes = _read(folder)["classes"]
+        head, decoder = base.parts()
+        load_parts(folder / _WEIGHTS, head, decoder)
+        return DecoderModel(base, base.adapted(head, decoder, sha256_of(folder / _WEIGHTS)), classes)
+
+
+class DecoderModel(WrappedLite):
+    """medclipsam-lite with another click decoder, and other saliency for the classes that were learnt.
+
+    Parameters
+    ----------
+    base : LiteModel
+        Answers phrases that were not learnt.
+    adapted : LiteModel
+        Answers clicks, and phrases that were.
+    classes : dict of str to list of str
+        Names, and the other texts for each.
+    """
+
+    def __init__(self, base: LiteModel, adapted: LiteModel, classes: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(base)
+        self._adapted = adapted
+        self._names = {_plain(text): name for name, texts in classes.items() for text in (name, *texts)}
+
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
+        """Say where a phrase is seen."""
+        name = self._names.get(_plain(text))
+        if name is None:
+            return self.base.saliency(image, text)
+        return self._adapted.grounded(image, text, self.base.phrase_vector(name), 0.0)
+
+    def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
+        """Outline what clicks, a box and an earlier mask describe."""
+        return self._adapted.masks(embedding, prompts)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((folder / _FILE).read_text("utf-8"))
+        if (
+            document["format"] != _FORMAT
+            or document["version"] != _VERSION
+            or not isinstance(document["classes"], dict)
+        ):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LearningError(f"The model in {folder} is damaged or gone; go back a version, or learn again.") from error
+    return document
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
