@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
@@ -18,7 +19,7 @@ from napari_medclipsam.models.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
-_ORDER = ("mask", "text", "propagation", "volume")
+_ORDER = ("mask", "text", "propagation", "volume", "versions")
 _URGENT = ("mask", "text")
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
@@ -46,10 +47,29 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which models to use (``MODEL`` or ``GROUNDER+SEGMENTER``), and on which device (None: the best there is)."""
+    """Which models to use.
+
+    Parameters
+    ----------
+    name : str
+        ``MODEL`` or ``GROUNDER+SEGMENTER``.
+    device : str, optional
+        Where; None: the best there is.
+    project : pathlib.Path, optional
+        Folder of a project whose version in use answers, where it has one of this model.
+    version : str
+        The name of that version.
+    """
 
     name: str = "lite"
     device: str | None = None
+    project: Path | None = None
+    version: str = ""
+
+    @property
+    def title(self) -> str:
+        """For the user: "lite", "lite v0003"."""
+        return f"{self.name} {self.version}".strip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +152,11 @@ class ModelWorker:
     post : callable
         Called in the worker's thread with each `Event`; a window's `post` hands it over to the GUI thread.
     load : callable, optional
-        ``load(name, device)`` returns grounder and segmenter; `models.pair.load_pair` by default.
+        ``load(name, device)`` returns grounder and segmenter; `models.pair.load_pair` by default. For a choice with a
+        project it is ``load(name, device, project)``.
     """
 
-    def __init__(self, post: Callable[[Event], None], load: Callable[[str, str | None], Pair] = load_pair) -> None:
+    def __init__(self, post: Callable[[Event], None], load: Callable[..., Pair] = load_pair) -> None:
         self._post, self._load = post, load
         self._changed = threading.Condition()
         self._waiting: dict[str, Request] = {}
@@ -246,20 +267,24 @@ class ModelWorker:
         _free_memory()
         try:
             try:
-                self._models = self._load(choice.name, choice.device)
+                self._models = self._loaded(choice)
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
             if self._models is None:
                 _free_memory()
                 choice, message = replace(choice, device="cpu"), _ON_CPU
-                self._models = self._load(choice.name, "cpu")
+                self._models = self._loaded(choice)
         except Exception as error:
             self._refusal = _sentence(error)
             self._emit(NotReady(choice, self._refusal))
             return
         self._choice = choice
         self._emit(Ready(choice, message))
+
+    def _loaded(self, choice: ModelChoice) -> Pair:
+        of_project = () if choice.project is None else (choice.project,)
+        return self._load(choice.name, choice.device, *of_project)
 
     def _run(self, request: Request) -> None:
         """Run a request and post how it ended."""

@@ -21,7 +21,7 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.comparing import BASE
 from napari_medclipsam.learning.contracts import Example
 from napari_medclipsam.learning.examples import project_examples
-from napari_medclipsam.learning.loading import Pair, as_pair, identity_of, load_version
+from napari_medclipsam.learning.loading import Pair, as_pair, device_of, identity_of, load_version
 from napari_medclipsam.learning.measuring import measured_examples
 from napari_medclipsam.learning.split import read_split
 from napari_medclipsam.learning.versions import MODEL, Version, find_version
@@ -63,15 +63,15 @@ class SideBySide:
         See `Session.plan_text`; its text is what is drawn.
     base : str
         Name of the model where neither version says on which it was learnt.
-    device : str
-        "cpu", "cuda" or "mps".
+    device : str, optional
+        As for `models.device.choose_device`.
     """
 
     project: Path
     versions: tuple[str, str]
     text: TextRequest
     base: str = "lite"
-    device: str = "cpu"
+    device: str | None = None
     kind: ClassVar[str] = KIND
 
     @property
@@ -194,7 +194,7 @@ class Pictures:
     versions: tuple[str, str]
     shown: Sequence[Shown]
     base: str = "lite"
-    device: str = "cpu"
+    device: str | None = None
     kind: ClassVar[str] = KIND
 
     def run(
@@ -233,7 +233,9 @@ class Pictures:
 class _Models:
     """Loads what is asked for, and keeps it for the request; the base that is loaded already is used if it fits."""
 
-    def __init__(self, project: Path, names: tuple[str, str], loaded: tuple[Any, Any], base: str, device: str) -> None:
+    def __init__(
+        self, project: Path, names: tuple[str, str], loaded: tuple[Any, Any], base: str, device: str | None
+    ) -> None:
         self._versions: dict[str, Version | None] = {
             name: None if name == BASE else find_version(project, name) for name in names
         }
@@ -241,7 +243,7 @@ class _Models:
         if learnt is not None and learnt.trouble:
             raise LearningError(learnt.trouble)
         name = base if learnt is None else str(learnt.lineage["base"]["name"])
-        self._device = device
+        self._device = device_of(device)
         self._base = next((one for one in _bases(loaded) if _fits(one, name)), None) or load(name, device)
         self._pairs: dict[tuple[str, str], Pair] = {}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medclipsam.widgets._dock import MedClipSamDock
+from napari_medclipsam.widgets._learning_dock import LearningDock
 from napari_medclipsam.widgets._samples import open_glioma_flair, open_glioma_t2
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
+__all__ = ["LearningDock", "MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
 
 
 def open_dock() -> QWidget | None:

@@ -32,6 +32,8 @@ from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
 from napari_medclipsam.widgets._keys_page import KeysPage
+from napari_medclipsam.widgets._learning_badge import LearningBadge, LearningRow
+from napari_medclipsam.widgets._learning_desk import LearningDesk
 from napari_medclipsam.widgets._options_page import OptionsPage
 from napari_medclipsam.widgets._project_desk import ProjectDesk, release
 from napari_medclipsam.widgets._project_page import ProjectPage
@@ -82,6 +84,8 @@ class MedClipSamDock(QWidget):
         self.classes = ClassTable(self.workspace, self.project)
         self.case_row = CaseRow(self.workspace, self.project)
         self.project_page = ProjectPage(self.project)
+        self.learning = LearningDesk(self.workspace, self.project, self)
+        self.badge = LearningBadge(self.learning, self._open_learning)
         self.place = QLabel()
         self.place.setToolTip("The slice on screen, and how far it is.")
         self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
@@ -129,7 +133,9 @@ class MedClipSamDock(QWidget):
         ):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
+        column.addWidget(self.badge)
         column.addWidget(self.status)
+        self.project_page.add_row(LearningRow(self.learning, self._open_learning))
         tabs.addTab(main, "Label")
         tabs.addTab(self.project_page, "Project")
         tabs.addTab(_scrolled(self.options), "Options")
@@ -192,6 +198,13 @@ class MedClipSamDock(QWidget):
     def _set_opacity(self, opacity: float) -> None:
         if self.workspace.saliency is not None:
             self.workspace.saliency.map.opacity = opacity
+
+    def _open_learning(self) -> None:
+        # It shows the learning of this dock, so it knows of it and not the other way round.
+        from napari_medclipsam.widgets._learning_dock import open_learning
+
+        if not open_learning(self.viewer):
+            self.status.say("The Learning dock needs a window.")
 
     def _save(self) -> None:
         image = self.workspace.image
@@ -261,7 +274,8 @@ class MedClipSamDock(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Save before the window closes; where that can't be done, the reader decides whether it does."""
-        if event is not None and event.type() == QEvent.Type.Close and not self.project.save():
+        is_closing = event is not None and event.type() == QEvent.Type.Close
+        if event is not None and is_closing and not (self.project.save() and self.learning.may_close()):
             event.ignore()
             return True
         return super().eventFilter(watched, event)
@@ -295,6 +309,7 @@ class MedClipSamDock(QWidget):
         self.workspace.work.happened.disconnect(self._on_event)
         self.status.close_activity()
         self.keys.unbind()
+        self.learning.shut()
         self.project.shut()
         self.workspace.close()
 
