@@ -1,6 +1,6 @@
 """The learners against masks: how well a class is proposed after 1 to 10 accepted slices, and clicks before and after.
 
-    python benchmarks/learners.py DATA [--train] [--part instant|decoder]
+    python benchmarks/learners.py DATA [--train] [--part hippocampus|lgg|unnamed|decoder]
 
 DATA holds volumes/hippocampus and volumes/lgg. Measured are the test splits (the last 40 volumes and the last four
 patients by name); `--train` takes others, on which everything was chosen. Writes benchmarks/results/learners.json.
@@ -22,9 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from napari_medclipsam.learning.contracts import Example, Settings
+from napari_medclipsam.evaluation.metrics import dice
+from napari_medclipsam.learning.contracts import Budget, Example, Settings
+from napari_medclipsam.learning.decoder import DecoderLearner
 from napari_medclipsam.learning.examples import volume_examples
 from napari_medclipsam.learning.instant import InstantLearner
+from napari_medclipsam.learning.lite_clicks import largest_error
+from napari_medclipsam.models.contracts import PromptSet
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.pipeline import segment_slice
 
@@ -32,6 +36,7 @@ RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 CURVE = (1, 2, 3, 5, 10)
 FEWEST_PX = 12
+MOST_CLICKS = 10
 
 
 class Silent:
@@ -131,6 +136,48 @@ def instant_row(
     return rows
 
 
+def decoder_row(volumes: list[list[Example]], base: Any, seconds: float) -> dict[str, Any]:
+    """Clicks to reach Dice 0.90 before and after practice on 20 slices of all volumes but the last two."""
+    taught = [e for v in volumes[:-2] for e in thinned(v, 20 // (len(volumes) - 2), 0)[0]]
+    asked = [e for v in volumes[-2:] for e in thinned(v, 8, 0)[0]]
+    rows: dict[str, list[float]] = {}
+    for seed in SEEDS:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings(seed=seed, budget=Budget(seconds))
+            told = DecoderLearner().learn(base, taught, None, Path(folder), settings, Silent())
+            model = DecoderLearner().load(Path(folder), base, "cpu")
+        clicked = {"before": [clicks_needed(e, base) for e in asked], "after": [clicks_needed(e, model) for e in asked]}
+        for name, found in clicked.items():
+            rows.setdefault(f"clicks {name}", []).append(float(np.mean([n for n, _ in found])))
+            rows.setdefault(f"Dice of the first click {name}", []).append(float(np.mean([d for _, d in found])))
+        rows.setdefault("steps", []).append(float(told["steps"]))
+        print(f"decoder, seed {seed}", {k: round(v[-1], 3) for k, v in rows.items()}, flush=True)
+    mean = {key: float(np.mean(values)) for key, values in rows.items()}
+    mean["fewer clicks"] = 1 - mean["clicks after"] / mean["clicks before"]
+    return mean | {"slices taught": len(taught), "slices asked": len(asked), "budget s": seconds}
+
+
+def clicks_needed(example: Example, model: Any) -> tuple[int, float]:
+    """Clicks until Dice is 0.90, at most `MOST_CLICKS`, each in the middle of the largest error; Dice of the first."""
+    (label,) = example.labels.values()
+    embedding, points, labels, prior = model.embed(example.read()), [], [], None
+    drawn, first = np.zeros(label.mask_yx.shape, bool), 0.0
+    for count in range(1, MOST_CLICKS + 1):
+        error = largest_error(drawn, label.mask_yx)
+        if error is None:
+            return count - 1, first
+        points.append(error[0])
+        labels.append(error[1])
+        prompts = PromptSet(np.array(points, np.float32), np.array(labels), mask_logits_yx=prior)
+        prior = model.masks(embedding, prompts).logits_yx
+        drawn = prior > 0
+        reached = dice(drawn, label.mask_yx)
+        first = first or reached
+        if reached >= 0.9:
+            return count, first
+    return MOST_CLICKS, first
+
+
 def renamed(volumes: list[list[Example]], name: str) -> list[list[Example]]:
     """The same slices, with the structure under another name."""
     return [
@@ -144,25 +191,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--train", action="store_true", help="volumes on which choices were made")
-    parser.add_argument("--part", choices=("hippocampus", "lgg", "unnamed"), action="append")
+    parser.add_argument("--part", choices=("hippocampus", "lgg", "unnamed", "decoder"), action="append")
     parser.add_argument("--counts", type=int, nargs="+", default=list(CURVE), help="accepted slices to learn from")
+    parser.add_argument("--seconds", type=float, default=300.0, help="budget of a fit of the decoder")
     args = parser.parse_args()
-    parts = args.part or ["hippocampus", "lgg", "unnamed"]
+    parts = args.part or ["hippocampus", "lgg", "unnamed", "decoder"]
     base = load("lite")
     path = RESULTS / ("learners-train.json" if args.train else "learners.json")
-    results = json.loads(path.read_text("utf-8"))["learners"] if path.exists() else {}
+
+    def keep(name: str, rows: dict[str, Any]) -> None:
+        """Add rows to what is there: the parts take long, and are run one by one."""
+        results = json.loads(path.read_text("utf-8"))["learners"] if path.exists() else {}
+        results.setdefault(name, {}).update(rows)
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"learners": results}, indent=2) + "\n", "utf-8")
+
     started = time.perf_counter()
     if "hippocampus" in parts:
         volumes = hippocampus(args.data, args.train)
-        results["instant, hippocampus"] = instant_row(volumes, "hippocampus", base, args.counts, 14, 4)
+        keep("instant, hippocampus", instant_row(volumes, "hippocampus", base, args.counts, 14, 4))
     if "unnamed" in parts:
         volumes = renamed(hippocampus(args.data, args.train), "structure 1")
-        results['instant, hippocampus as "structure 1"'] = instant_row(volumes, "structure 1", base, args.counts, 14, 4)
+        keep('instant, hippocampus as "structure 1"', instant_row(volumes, "structure 1", base, args.counts, 14, 4))
     if "lgg" in parts:
-        results["instant, LGG FLAIR"] = instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 4)
+        keep("instant, LGG FLAIR", instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 4))
+    if "decoder" in parts:
+        keep("decoder, hippocampus", decoder_row(hippocampus(args.data, args.train), base, args.seconds))
     print(f"{time.perf_counter() - started:.0f} s")
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"learners": results}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,21 @@ def window() -> str:
     return first + "\n\n" + table(["", "measured"], others)
 
 
+def learners() -> str:
+    """Learning curves of the instant learner, and clicks before and after the decoder's practice."""
+    found = read("learners")
+    keys = ("same volume", "other volumes", "other volumes, kernel alone", "drawn on empty slices", "seconds")
+    rows = [
+        [name, count, *(row[key] for key in keys)]
+        for name, curve in found.items()
+        if name.startswith("instant")
+        for count, row in sorted(curve.items(), key=lambda item: int(item[0]))
+    ]
+    tables = [table(["", "slices", *keys], rows)]
+    tables += [table(["", name], [[k, v] for k, v in found[name].items()]) for name in found if "decoder" in name]
+    return "\n\n".join(tables)
+
+
 def gate() -> str:
     """How often the gate promotes, by noise and size."""
     kinds = ("worse, gate", "better, gate", "2 points, gate", "equal, gate", "equal, bootstrap")
@@ -98,7 +113,7 @@ def worker() -> str:
 
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window, gate, worker):
+    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -49,7 +49,7 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     code, _, err = run(*segment, "--project", folder)
     assert code == 2 and "was learnt on blind, and this is both" in err
     monkeypatch.setattr("napari_medclipsam.models.pair.load", load)
-    assert "disk: not known" in run(*segment)[1]
+    assert 'does not know "disk"' in run(*segment)[2]
     assert "disk: present" in run(*segment, "--project", folder)[1]
     assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
     assert run("versions", "promote", folder, "v0001")[0] == 0

@@ -131,6 +131,22 @@ def _image_header(path: Path) -> Any | None:
     return None
 
 
+def patient_id(path: str | os.PathLike[str], series_uid: str | None = None) -> str:
+    """Return PatientID of a series, "" where it says none; read for the moment, and part of nothing else here.
+
+    Raises
+    ------
+    ImageError
+        As `find_series`.
+    """
+    import pydicom
+
+    file, _ = find_series(path, series_uid).headers[0]
+    with reading(file, "DICOM file", keep_cause=False):
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+    return str(header.get("PatientID") or "").strip()
+
+
 def _series_uid(header: Any) -> str:
     """Return the series UID; "" where a careless anonymiser removed it, so that such files form one series."""
     return str(header.get("SeriesInstanceUID") or "")

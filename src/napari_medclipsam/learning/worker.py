@@ -32,7 +32,7 @@ from napari_medclipsam.learning.status import (
 
 _LOOK_S = 0.05
 #: A step of the work that takes longer than this is interrupted by the system.
-_STEP_S = 0.04
+_STEP_S = 0.025
 _LOOK_FOR_ANSWER_S = 0.005
 #: A worker that has not ended by then is killed: nothing it writes can be left half-written.
 _LAST_RESPITE_S = 1.5
@@ -44,6 +44,7 @@ _KILLED: dict[Verb, tuple[State, str]] = {
     "cancel": ("cancelled", "Cancelled; nothing was kept of it."),
     "stop": ("stopped", "Stopped. It goes on from its last checkpoint when it is started again."),
 }
+_NO_START = "The learning could not be started; check this installation with: medclipsam doctor."
 # On Windows: no console of its own, and Ctrl-C in ours does not reach it.
 _FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
@@ -65,7 +66,9 @@ class Worker:
         self._project, self._told, self._debug = Path(project).resolve(), told, debug
         self._child: subprocess.Popen[str] | None = None
         self._process: Process | None = None
-        self._thread: threading.Thread | None = None
+        # Not asked of the thread: Ctrl-C in the middle of `Thread.join` makes Python take it for ended.
+        self._ended = threading.Event()
+        self._ended.set()
         self._status = read_status(self._project)
         self._changing = threading.RLock()
         self._paused_by_reader = self._suspended = False
@@ -81,7 +84,7 @@ class Worker:
     @property
     def is_running(self) -> bool:
         """True while its process is at work, or paused."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._ended.is_set()
 
     def start(self, request: Request, *, goes_on: bool = False) -> None:
         """Start a run, or go on with the one of this learner that was stopped.
@@ -175,8 +178,7 @@ class Worker:
 
     def wait(self, timeout_s: float | None = None) -> Status:
         """Wait until the work has ended, or for a time; returns the status."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._ended.wait(timeout_s)
         return self._status
 
     # The supervising thread.
@@ -185,11 +187,16 @@ class Worker:
         self._status = status
         self._suspended, self._killed_for = False, None
         self._letting_go.clear()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="learning")
-        self._thread.start()
+        self._ended.clear()
+        threading.Thread(target=self._watch, daemon=True, name="learning").start()
 
     def _watch(self) -> None:
-        assert self._process is not None
+        try:
+            self._follow()
+        finally:
+            self._ended.set()
+
+    def _follow(self) -> None:
         while self._is_alive() and not self._letting_go.is_set():
             found = read_status(self._project)
             if found.process == self._process and not found.has_ended:
@@ -227,7 +234,9 @@ class Worker:
         found = read_status(self._project)
         if found.process == self._process and found.has_ended:
             return found
-        return replace(self._status, state="failed", message=LOST)
+        code = None if self._child is None else self._child.returncode
+        # A kill is a negative number; a positive one comes from an interpreter that could not even begin.
+        return replace(self._status, state="failed", message=_NO_START if code and code > 0 else LOST)
 
     def _show(self, status: Status) -> None:
         if self._suspended and not status.has_ended:

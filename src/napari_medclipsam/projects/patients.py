@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from napari_medclipsam.images.dicom_series import find_series
+from napari_medclipsam.images.dicom_series import patient_id
 from napari_medclipsam.projects.studies import Study
 
 _DIGITS = 16
@@ -48,7 +48,7 @@ def patient_key(study: Study, project_folder: Path, project_id: str) -> str:
     if study.patient:
         return study.patient
     if study.kind == "dicom":
-        _, header = find_series(study.source(project_folder), study.series_uid).headers[0]
-        if said := str(header.get("PatientID") or "").strip():
+        said = patient_id(study.source(project_folder), study.series_uid)
+        if said:
             return patient_hash(project_id, said)
     return study.case

@@ -1,0 +1,194 @@
+"""The instant and the decoder learner on small real pictures, with the real medclipsam-lite."""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+
+from napari_medclipsam.errors import LearningError, OutputError
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.contracts import Budget, Example, Label, LearningCancelled, Settings
+from napari_medclipsam.learning.decoder import DecoderLearner
+from napari_medclipsam.learning.encoded import require_slices
+from napari_medclipsam.learning.instant import InstantLearner
+from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
+from napari_medclipsam.models.registry import load
+from napari_medclipsam.pipeline import segment_slice
+from synthetic import picture
+
+NAME = "gizmo"
+
+
+class Watching:
+    """Keeps what it was told, and may end the fit."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.told: list[float] = []
+        self.most = most
+
+    def step(self, fraction: float, **figures: float) -> None:
+        self.told.append(fraction)
+        if self.most is not None and len(self.told) > self.most:
+            raise LearningCancelled
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load("lite", "cpu")
+
+
+def example(number: int, *, shown: bool = True, size: int = 64, provenance="accepted") -> Example:
+    """A picture with a square to the right of which the class, a disk, lies; each a little moved."""
+    rng = np.random.default_rng(number)
+    pixels, masks = picture(*(["disk", "square"] if shown else ["square"]))
+    move = tuple(int(n) for n in rng.integers(-3, 4, 2))
+    noise = rng.integers(0, 12, pixels.shape)
+    pixels = np.clip(np.roll(pixels, move, (0, 1)) + noise, 0, 255).astype(np.uint8)
+    mask = np.roll(masks["disk"], move, (0, 1)) if shown else np.zeros(pixels.shape, bool)
+    if size != 64:
+        pixels, mask = (np.pad(a, ((0, size - 64), (0, 0))) for a in (pixels, mask))
+    rejected = np.roll(picture("square")[1]["square"], move, (0, 1)) if size == 64 else None
+    return Example("c1", (number, None, None), "p1", partial(Slice, pixels), {NAME: Label(mask, provenance, rejected)})
+
+
+@pytest.fixture(scope="module")
+def taught(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("instant")
+    # Mixed sizes on purpose.
+    shown = [example(n, size=64 if n else 80) for n in range(4)]
+    settings = Settings(phrases={NAME: ["Doodah"]})
+    told = InstantLearner().learn(
+        base, [*shown, example(8, shown=False), example(9, shown=False)], None, folder, settings, Watching()
+    )
+    assert told["classes"] == [NAME] and told["learnt"] == {NAME: 6}
+    return folder
+
+
+def test_a_word_the_model_has_never_heard_is_found_where_it_is_and_not_where_it_is_not(base, taught):
+    assert not base.saliency(example(20).read(), NAME).known
+    model = InstantLearner().load(taught, base, "cpu")
+    assert (
+        isinstance(model, TextGrounder) and isinstance(model, PromptableSegmenter) and isinstance(model, EncodesAhead)
+    )
+    assert model.version == base.version
+    for text in ("Gizmo", " doodah "):
+        seen = example(20)
+        found = segment_slice(seen.read(), text, model, model).structures[0]
+        truth = seen.labels[NAME].mask_yx
+        assert 2 * (found.mask_yx & truth).sum() / (found.mask_yx.sum() + truth.sum()) > 0.8
+    empty = model.saliency(example(21, shown=False).read(), NAME)
+    assert not empty.present and empty.presence < 0.35
+    other = model.saliency(example(20).read(), "brain tumor")
+    assert np.array_equal(other.values_yx, base.saliency(example(20).read(), "brain tumor").values_yx)
+
+
+def test_slices_like_those_that_taught_come_first(base, taught):
+    model = InstantLearner().load(taught, base, "cpu")
+    slices = [(n, example(30 + n, shown=n % 2 == 0).read()) for n in range(4)]
+    ranked = sorted(model.find_similar(slices, NAME), key=lambda one: -one[1])
+    assert {index for index, _ in ranked[:2]} == {0, 2}
+    with pytest.raises(LearningError, match="was not taught"):
+        list(model.find_similar(slices, "brain tumor"))
+
+
+def test_without_an_empty_slice_presence_is_unsure(base, tmp_path):
+    InstantLearner().learn(base, [example(0), example(1)], None, tmp_path, Settings(), Watching())
+    model = InstantLearner().load(tmp_path, base, "cpu")
+    assert abs(model.saliency(example(20).read(), NAME).presence - 0.5) < 0.15
+
+
+def test_classes_of_the_parent_stay(base, taught, tmp_path):
+    other = [
+        Example(e.case, e.position, e.patient, e.read, {"other": e.labels[NAME]}) for e in (example(0), example(1))
+    ]
+    told = InstantLearner().learn(base, other, taught, tmp_path, Settings(), Watching())
+    assert told["classes"] == [NAME, "other"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "least", "told"),
+    [
+        ([], 1, "no accepted slice"),
+        ([example(0, provenance="refused")], 1, "no accepted slice"),
+        ([example(0, shown=False), example(1, shown=False)], 1, "Every accepted mask is empty"),
+        ([example(0)], 4, "There is 1 accepted slice"),
+    ],
+)
+def test_too_little_is_said_in_a_sentence(examples, least, told):
+    with pytest.raises(LearningError, match=told) as caught:
+        require_slices(examples, least)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_of_another_size_is_refused(base, tmp_path):
+    wrong = example(0)
+    wrong = Example("c1", wrong.position, "p1", example(1, size=80).read, wrong.labels)
+    with pytest.raises(LearningError, match="run project verify"):
+        InstantLearner().learn(base, [wrong], None, tmp_path, Settings(), Watching())
+
+
+def test_a_cancelled_fit_leaves_nothing_that_could_be_taken_for_a_model(base, tmp_path):
+    with pytest.raises(LearningCancelled):
+        InstantLearner().learn(base, [example(0)], None, tmp_path, Settings(), Watching(3))
+    with pytest.raises(LearningError, match="damaged or gone"):
+        InstantLearner().load(tmp_path, base, "cpu")
+
+
+def test_a_damaged_model_is_told(base, taught, tmp_path):
+    for path in taught.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = tmp_path / "instant.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(LearningError, match="damaged or gone"):
+        InstantLearner().load(tmp_path, base, "cpu")
+
+
+def test_a_full_disk_is_told(base, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="Free some space"):
+        InstantLearner().learn(base, [example(0)], None, tmp_path, Settings(), Watching())
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_base_model_is_refused(taught):
+    with pytest.raises(LearningError, match="builds on medclipsam-lite"):
+        InstantLearner().load(taught, object(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def practised(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoder")
+    examples = [example(n) for n in range(5)] + [example(9, shown=False)]
+    # The first call is ended in the middle; the second goes on.
+    with pytest.raises(LearningCancelled):
+        DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(60)), Watching(12))
+    told = DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(4)), Watching())
+    assert told["steps"] >= 1 and told["best"] >= told["start"]
+    return folder
+
+
+def test_a_practised_decoder_answers_clicks_and_names(base, practised):
+    model = DecoderLearner().load(practised, base, "cpu")
+    assert isinstance(model, EncodesAhead) and sorted(p.name for p in practised.iterdir()) == [
+        "decoder.json",
+        "decoder.safetensors",
+    ]
+    seen = example(20)
+    click = PromptSet(np.array([[20.0, 18.0]], np.float32), np.ones(1, np.int64))
+    mask = model.masks(model.embed(seen.read()), click).mask_yx
+    truth = seen.labels[NAME].mask_yx
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.5
+    assert model.saliency(seen.read(), NAME).known and not model.saliency(seen.read(), "flibber").known
+
+
+def test_a_damaged_checkpoint_is_told(base, tmp_path):
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(LearningError, match=r"checkpoint.*is damaged"):
+        DecoderLearner().learn(base, [example(n) for n in range(4)], None, tmp_path, Settings(), Watching())
