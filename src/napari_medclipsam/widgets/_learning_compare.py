@@ -65,11 +65,12 @@ class VersionCompare(QObject):
         """Draw the current class with both versions in the slice on screen, as two outlines."""
         folder = self._require_project()
         session, at = self._workspace.require_slice()
+        names = [structure.name for structure in session.classes]
         text = session.classes[session.current.label].name if session.current is not None else session.text
-        if not text:
+        if not text and not names:
             raise LearningError("There is no class to draw: choose one on the page Label, or type what to look for.")
         model = self._learning.model
-        request = SideBySide(folder, (first, second), session.plan_text(at, text), model.name, model.device)
+        request = SideBySide(folder, (first, second), session.plan_text(at, text or names[0]), model.name, model.device)
         self._submit(request)
 
     @said_on_error

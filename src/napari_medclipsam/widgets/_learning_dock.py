@@ -67,7 +67,7 @@ class LearningDock(QWidget):
         self.compare = VersionCompare(dock.learning)
         self.now, self.versions = NowPage(dock.learning), VersionsPage(dock.learning, self.compare)
         self.tabs.addTab(_scrolled(self.now), "Learn")
-        self.tabs.addTab(self.versions, "Versions")
+        self.tabs.addTab(_scrolled(self.versions), "Versions")
         self.tabs.setTabToolTip(0, "What is being learnt, and how.")
         self.tabs.setTabToolTip(1, "What was learnt, how good it is, and which version is in use.")
         dock.learning.said.connect(self.message.setText)
@@ -132,7 +132,7 @@ def open_learning(viewer: Any) -> bool:
     window = getattr(viewer, "window", None)
     if window is None:
         return False
-    holder, _ = window.add_plugin_dock_widget("napari-medclipsam", "Learning")
+    holder, _ = window.add_plugin_dock_widget("napari-medclipsam", "Learning", tabify=True)
     holder.show()
     QTimer.singleShot(0, holder.raise_)
     return True

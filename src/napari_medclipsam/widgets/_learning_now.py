@@ -33,7 +33,7 @@ from napari_medclipsam.widgets._learning_plot import Mark, Plot
 _FULL = 1000
 _MINUTE_S = 60
 _FACTS = {
-    "trigger": ("Started by", "What asked for this run."),
+    "trigger": ("Reason", "What started this run."),
     "time": ("Time", "Work without pauses, and what is left of it."),
     "data": ("Learns from", "Held-out patients teach nothing: versions are measured on them."),
     "memory": ("Memory", "Of the process that learns; it is all free again when that ends."),
@@ -273,5 +273,5 @@ def _form() -> QFormLayout:
     form = QFormLayout()
     form.setContentsMargins(0, 0, 0, 0)
     form.setVerticalSpacing(3)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return form
