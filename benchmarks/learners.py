@@ -84,15 +84,18 @@ def area(example: Example) -> int:
     return int(label.mask_yx.sum())
 
 
-def pooled_dice(examples: list[Example], propose: Callable[[Example], np.ndarray]) -> float:
-    """Dice over all pixels of some slices together."""
-    both = sizes = 0
+def pooled_dice(
+    examples: list[Example], propose: Callable[[Example], tuple[np.ndarray, np.ndarray]]
+) -> tuple[float, float]:
+    """Dice over all pixels of some slices together, of what is proposed and of the kernel alone."""
+    both, sizes = np.zeros(2), np.zeros(2)
     for example in examples:
         (label,) = example.labels.values()
-        mask = propose(example)
-        both += int((mask & label.mask_yx).sum())
-        sizes += int(mask.sum() + label.mask_yx.sum())
-    return 2 * both / max(sizes, 1)
+        masks = propose(example)
+        both += [int((mask & label.mask_yx).sum()) for mask in masks]
+        sizes += [int(mask.sum() + label.mask_yx.sum()) for mask in masks]
+    found = 2 * both / np.maximum(sizes, 1)
+    return float(found[0]), float(found[1])
 
 
 def instant_row(
@@ -112,23 +115,20 @@ def instant_row(
                     told = InstantLearner().learn(base, taught, None, Path(folder), Settings(seed=seed), Silent())
                     model = InstantLearner().load(Path(folder), base, "cpu")
 
-                def propose(example: Example, model: Any = model) -> np.ndarray:
-                    return segment_slice(example.read(), name, model, model).structures[0].mask_yx
-
-                def alone(example: Example, model: Any = model) -> np.ndarray:
-                    return model.saliency(example.read(), name).values_yx > 0.5
+                def propose(example: Example, model: Any = model) -> tuple[np.ndarray, np.ndarray]:
+                    found = segment_slice(example.read(), name, model, model).structures[0]
+                    return found.mask_yx, found.saliency.values_yx > 0.5
 
                 others = [e for k in (1, 2) for e in _evenly(split[(number + k) % len(split)][0], 5)]
                 left = [e for i, e in enumerate(there) if i not in chosen]
                 unseen = [e for e in empty if e not in taught]
-                figures = {
-                    "same volume": pooled_dice(left, propose) if left else float("nan"),
-                    "same volume, kernel alone": pooled_dice(left, alone) if left else float("nan"),
-                    "other volumes": pooled_dice(others, propose),
-                    "other volumes, kernel alone": pooled_dice(others, alone),
-                    "drawn on empty slices": float(np.mean([propose(e).any() for e in unseen])) if unseen else np.nan,
-                    "seconds": told["seconds_fit"],
-                }
+                figures = {"seconds": told["seconds_fit"], "drawn on empty slices": np.nan}
+                for where, examples in (("same volume", left), ("other volumes", others)):
+                    dices = pooled_dice(examples, propose) if examples else (np.nan, np.nan)
+                    figures |= {where: dices[0], f"{where}, kernel alone": dices[1]}
+                if unseen:
+                    figures["drawn on empty slices"] = float(np.mean([propose(e)[0].any() for e in unseen]))
+                print(name, count, seed, number, {k: round(float(v), 3) for k, v in figures.items()}, flush=True)
                 for key, value in figures.items():
                     found.setdefault(key, []).append(value)
         rows[str(count)] = {key: float(np.nanmean(values)) for key, values in found.items()}
@@ -209,12 +209,12 @@ def main() -> None:
     started = time.perf_counter()
     if "hippocampus" in parts:
         volumes = hippocampus(args.data, args.train)
-        keep("instant, hippocampus", instant_row(volumes, "hippocampus", base, args.counts, 14, 4))
+        keep("instant, hippocampus", instant_row(volumes, "hippocampus", base, args.counts, 12, 3))
     if "unnamed" in parts:
         volumes = renamed(hippocampus(args.data, args.train), "structure 1")
-        keep('instant, hippocampus as "structure 1"', instant_row(volumes, "structure 1", base, args.counts, 14, 4))
+        keep('instant, hippocampus as "structure 1"', instant_row(volumes, "structure 1", base, args.counts, 12, 3))
     if "lgg" in parts:
-        keep("instant, LGG FLAIR", instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 4))
+        keep("instant, LGG FLAIR", instant_row(lgg(args.data, args.train), "brain tumor", base, args.counts, 12, 3))
     if "decoder" in parts:
         keep("decoder, hippocampus", decoder_row(hippocampus(args.data, args.train), base, args.seconds))
     print(f"{time.perf_counter() - started:.0f} s")

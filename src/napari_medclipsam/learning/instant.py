@@ -92,9 +92,9 @@ class InstantLearner:
         losses, fit_s = {}, 0.0
         for number, (name, known) in enumerate(classes.items()):
             share = (number / len(classes), 1 / len(classes))
-            seen = _seen_cells(base, name, _most_telling(known, name, rng), _told(watch, share, 0.0, _SEEING_SHARE))
+            seen = _seen_cells(base, name, _most_telling(known, name, rng), _Teller(watch, share, 0.0, _SEEING_SHARE))
             before = time.monotonic()
-            step = _told(watch, share, _SEEING_SHARE, 1 - _SEEING_SHARE)
+            step = _Teller(watch, share, _SEEING_SHARE, 1 - _SEEING_SHARE)
             kernel = fit_kernel(seen, rng, step)
             fit_s += time.monotonic() - before
             taught[name] = Taught(name, tuple(settings.phrases.get(name, ())), kernel)
@@ -168,7 +168,7 @@ class InstantModel(WrappedLite):
         return np.asarray(ndimage.gaussian_filter(planes, _SMOOTH_CELLS)), taught.kernel.score(logits)
 
 
-class _told:
+class _Teller:
     """Tells a watch of a part of the work; remembers the last loss."""
 
     def __init__(self, watch: Watch, share: tuple[float, float], start: float, size: float) -> None:

@@ -13,7 +13,7 @@ _DECAY = 0.1
 _ITERATIONS = 48
 _AT_A_TIME = 3
 # More cells make a fit slower, and hardly better: neighbours are alike.
-_MOST_CELLS = 24_000
+_MOST_CELLS = 16_000
 _REJECTED_WEIGHT = 3.0
 _FOLDS = 3
 _FOLD_ITERATIONS = 12

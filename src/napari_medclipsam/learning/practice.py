@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
-from napari_medclipsam.learning.encoded import CanvasLabel, canvas_label, encode, require_same_size
+from napari_medclipsam.learning.encoded import TRUST, CanvasLabel, canvas_label, encode, require_same_size
 from napari_medclipsam.learning.lite_clicks import (
     SMALLEST_OBJECT,
     central_pixel,
@@ -65,7 +65,7 @@ def practice_slices(
     """Encode the examples of some classes; about a fifth is kept aside, by patient, or else by a block of slices."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(examples))
-    ranked = sorted(order, key=lambda i: -max((canvas_trust(examples[i], n) for n in names), default=0.0))
+    ranked = sorted(order, key=lambda i: -max((_trust(examples[i], n) for n in names), default=0.0))
     chosen = [examples[i] for i in sorted(ranked[:MOST_SLICES])]
     chosen = [e for e in chosen if any(n in e.labels and e.labels[n].provenance != "refused" for n in names)]
     held = _held(chosen, rng)
@@ -81,10 +81,8 @@ def practice_slices(
     return found
 
 
-def canvas_trust(example: Example, name: str) -> float:
+def _trust(example: Example, name: str) -> float:
     """How much a label of an example counts; 0 where there is none."""
-    from napari_medclipsam.learning.encoded import TRUST
-
     return TRUST[example.labels[name].provenance] if name in example.labels else 0.0
 
 
