@@ -59,7 +59,7 @@ class School:
         self.page = LearningDock(desk.viewer, self.dock)
         self.qtbot.addWidget(self.page)
         self.said = []
-        self.learning.said.connect(self.said.append)
+        self.dock.workspace.said.connect(self.said.append)
         if folder is not None:
             self.dock.project.open(folder)
             self.settle()
@@ -118,10 +118,10 @@ def test_what_is_learnt_answers_and_is_shown(school, folder):
     assert not dock.badge.isVisibleTo(dock)
     one.learn()
     one.until(lambda: one.learning.using is not None)
-    assert any("v0001 is in use from now on" in said for said in one.said)
+    assert "v0001 is in use from now on. Better:" in page.now.state.text()
     assert dock.badge.text().startswith("Using version v0001 (tiny), +") and dock.badge.isVisibleTo(dock)
     assert "blind v0001" in dock.status.model.text()
-    assert one.rows[0][:2] == ["v0001 tiny", "promoted"] and one.rows[0][4] == "better"
+    assert one.rows[0][:2] == ["v0001", "promoted"] and one.rows[0][4] == "better"
     assert page.now.loss.points and "asked for in the window" in page.now.facts["trigger"].text()
     assert page.now.dice.marks[0].is_filled
     # The next proposal is the version's, and its record says so.

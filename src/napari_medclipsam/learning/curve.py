@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Curve:
     name : str
         Such as "loss" or "dice".
     points : tuple of (float, float)
-        Seconds of work, and the figure then.
+        Seconds of work, and the figure then; NaN between two fits, which have nothing to do with each other.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Curve:
 def read_curves(project: Path) -> tuple[Curve, ...]:
     """Return the curves of the last run of a project, in the order in which they began; none where there is no run."""
     found: dict[str, list[tuple[float, float]]] = {}
+    fit = None
     with suppress(OSError):
         text = (work_folder(project) / "progress.jsonl").read_text(encoding="utf-8")
         for line in text.splitlines():
@@ -40,6 +42,10 @@ def read_curves(project: Path) -> tuple[Curve, ...]:
             with suppress(ValueError, KeyError, TypeError, AttributeError):
                 value = json.loads(line)
                 at = float(value["seconds"])
+                if fit not in (None, value.get("doing")):
+                    for points in found.values():
+                        points.append((at, math.nan))
+                fit = value.get("doing")
                 for name in (key for key in value if key not in _NOT_FIGURES):
                     found.setdefault(name, []).append((at, float(value[name])))
     return tuple(Curve(name, tuple(_thinned(points))) for name, points in found.items())

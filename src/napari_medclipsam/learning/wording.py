@@ -43,13 +43,13 @@ def about(learner: str) -> str:
 
 
 def state_words(status: Status) -> str:
-    """Return how the worker is, in one or two sentences."""
+    """Return how the worker is, in a few words; how it ended is `Status.message`."""
     head = _HEADS[status.state]
     if status.state == "none":
         return head
     who = f" ({status.learner})" if status.learner else ""
     if status.has_ended:
-        return f"{head}{who}. {status.message}"
+        return f"{head}{who}."
     part = f": {status.doing}" if status.state in ("fitting", "paused") and status.doing != "learning" else ""
     return f"{head}{who}{part}, {status.fraction:.0%} done."
 
@@ -153,7 +153,7 @@ def version_words(version: Version) -> str:
     began = f" It began from {lineage['parent']}." if lineage["parent"] else ""
     compared = lineage["compared_with"] or "the model that all began with"
     return (
-        f"{version.name}, {version.state}, made {lineage['created'][:16].replace('T', ' ')} ({lineage['trigger']}). "
+        f"{version.name} ({version.learner}), {version.state}, made {lineage['created'][:16].replace('T', ' ')} ({lineage['trigger']}). "
         f"Learnt {', '.join(data['classes'])} from {count(data['n_examples'], 'slice')} of "
         f"{count(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
     )

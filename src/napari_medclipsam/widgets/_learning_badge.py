@@ -24,11 +24,13 @@ class LearningBadge(QPushButton):
         Knows.
     opened : callable
         Opens the dock.
+    model : QLabel
+        Says which model answers; hidden while the badge does, for there is little room.
     """
 
-    def __init__(self, learning: LearningDesk, opened: Callable[[], None]) -> None:
+    def __init__(self, learning: LearningDesk, opened: Callable[[], None], model: QLabel) -> None:
         super().__init__()
-        self._learning = learning
+        self._learning, self._model = learning, model
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.clicked.connect(lambda _=False: opened())
@@ -39,9 +41,10 @@ class LearningBadge(QPushButton):
         """Show what answers now."""
         version = self._learning.using
         self.setVisible(version is not None)
+        self._model.setVisible(version is None)
         if version is not None:
             self.setText(wording.badge_words(version))
-            self.setToolTip(f"{wording.version_words(version)}\nClick for all versions.")
+            self.setToolTip(f"{self._model.text()}.\n{wording.version_words(version)}\nClick for all versions.")
 
 
 class LearningRow(QWidget):

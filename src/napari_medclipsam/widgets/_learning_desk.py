@@ -18,7 +18,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medclipsam.annotation.worker import Event, ModelChoice, NotReady, Ready
+from napari_medclipsam.annotation.worker import Event, Loading, ModelChoice, NotReady, Ready
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning import wording
 from napari_medclipsam.learning.contracts import Budget, Settings
@@ -293,7 +293,9 @@ class LearningDesk(QObject):
         before, self.status = self.status, status
         self._set_pace()
         if status.has_ended and not before.has_ended:
-            self.said.emit(f"Learning: {status.message}")
+            # The Learning dock shows all of it; the other one has little room.
+            words = status.message if status.state == "failed" else status.message.partition(". ")[0].rstrip(".") + "."
+            self.workspace.said.emit(f"Learning: {words}")
             self.look()
         self.changed.emit()
 
@@ -340,8 +342,8 @@ class LearningDesk(QObject):
             self.workspace.use_model(choice)
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, Ready):
-            self._loaded = event.choice
+        if isinstance(event, (Loading, Ready)):
+            self._loaded = event.choice if isinstance(event, Ready) else None
             self.changed.emit()
         elif isinstance(event, NotReady) and event.choice.project is not None:
             # Labelling goes on with the model itself.

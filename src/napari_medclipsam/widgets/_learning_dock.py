@@ -66,8 +66,8 @@ class LearningDock(QWidget):
             return
         self.compare = VersionCompare(dock.learning)
         self.now, self.versions = NowPage(dock.learning), VersionsPage(dock.learning, self.compare)
-        self.tabs.addTab(_scrolled(self.now), "Learn")
-        self.tabs.addTab(_scrolled(self.versions), "Versions")
+        self.tabs.addTab(_Scrolled(self.now), "Learn")
+        self.tabs.addTab(_Scrolled(self.versions), "Versions")
         self.tabs.setTabToolTip(0, "What is being learnt, and how.")
         self.tabs.setTabToolTip(1, "What was learnt, how good it is, and which version is in use.")
         dock.learning.said.connect(self.message.setText)
@@ -153,9 +153,18 @@ def _beside(holder: QDockWidget, dock: MedClipSamDock | None) -> None:
             holder.raise_()
 
 
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(page)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    return area
+class _Scrolled(QScrollArea):
+    """A page that scrolls down only: never narrower than it wants to be."""
+
+    def __init__(self, page: QWidget) -> None:
+        super().__init__()
+        self._page = page
+        self.setWidgetResizable(True)
+        self.setWidget(page)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the page and of the bar beside it."""
+        bar = self.verticalScrollBar()
+        width = self._page.minimumSizeHint().width() + (0 if bar is None else bar.sizeHint().width()) + 4
+        return QSize(width, super().minimumSizeHint().height())

@@ -18,7 +18,7 @@ from napari_medclipsam.widgets import _adapters as adapters
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-_OUTLINE_PX = 2
+_OUTLINE_PX = 1
 
 
 class VersionLayers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -105,11 +106,13 @@ class NowPage(QWidget):
         for plot in (self.loss, self.dice):
             plots.addWidget(plot, 1)
         column.addLayout(plots)
-        running = QGridLayout()
+        self.running = QWidget()
+        running = QGridLayout(self.running)
+        running.setContentsMargins(0, 0, 0, 0)
         running.setSpacing(3)
         for place, button in enumerate((self.pause, self.resume, self.stop, self.cancel)):
             running.addWidget(button, 0, place)
-        column.addLayout(running)
+        column.addWidget(self.running)
         chosen = _form()
         chosen.addRow("Learner", self.learner)
         chosen.addRow(self.about)
@@ -131,8 +134,10 @@ class NowPage(QWidget):
         """Show how things are."""
         learning = self._learning
         status, found, n = learning.status, learning.overview, learning.n_accepted
-        self.state.setText(f"<b>{wording.state_words(status)}</b>" if learning.project else learning.refusal)
-        self.bar.setVisible(learning.is_learning)
+        head = f"<b>{wording.state_words(status)}</b> {escape(status.message)}"
+        self.state.setText(head if learning.project else learning.refusal)
+        for widget in (self.bar, self.running):
+            widget.setVisible(learning.is_learning)
         self.bar.setValue(round(_FULL * status.fraction))
         self.facts["trigger"].setText(status.trigger or "–")
         self.facts["time"].setText(wording.time_words(status))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
@@ -88,7 +90,7 @@ class Plot(QWidget):
         painter.setPen(self._text_color)
         line = self.fontMetrics().lineSpacing()
         painter.drawText(QRectF(0, 0, self.width(), line), Qt.AlignmentFlag.AlignLeft, self.title)
-        values = [y for _, y in self.points] + [end for m in self.marks for end in (m.low, m.high)]
+        values = [y for _, y in self.points if not math.isnan(y)] + [end for m in self.marks for end in (m.low, m.high)]
         if not values:
             box = QRectF(0, line, self.width(), self.height() - line)
             painter.drawText(box, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self.empty)
@@ -108,11 +110,13 @@ class Plot(QWidget):
             return QPointF(area.left() + across * area.width(), area.bottom() - (y - low) / span * area.height())
 
         painter.setPen(QPen(self._color, 2))
-        if len(self.points) == 1:
-            painter.setBrush(self._color)
-            painter.drawEllipse(place(*self.points[0]), _DOT_PX, _DOT_PX)
-        elif self.points:
-            painter.drawPolyline(QPolygonF([place(*point) for point in self.points]))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for is_gap, part in groupby(self.points, lambda point: math.isnan(point[1])):
+            line_points = [] if is_gap else [place(*point) for point in part]
+            if len(line_points) == 1:
+                painter.drawEllipse(line_points[0], _DOT_PX, _DOT_PX)
+            elif line_points:
+                painter.drawPolyline(QPolygonF(line_points))
         self._draw_marks(painter, place)
         self._name_ends(painter, area, line, place)
 

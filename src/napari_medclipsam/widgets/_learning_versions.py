@@ -32,7 +32,7 @@ from napari_medclipsam.widgets._learning_compare import VersionCompare
 from napari_medclipsam.widgets._learning_desk import LearningDesk
 
 _COLUMNS = (
-    ("Version", "Its name, and which learner made it."),
+    ("Version", "Its name; which learner made it is said below."),
     ("State", "promoted (in use), replaced, rolled back, candidate, not better, or damaged."),
     ("Gain", "Mean gain in Dice over patients, in points of 100."),
     ("Interval", "Where the gain lies, each end with 95 % confidence."),
@@ -92,7 +92,8 @@ class VersionsPage(QWidget):
         for widgets in (
             (self.promote, self.roll_back),
             (self.first, QLabel("and"), self.second),
-            (self.on_screen, self.away, self.pictures),
+            (self.on_screen, self.away),
+            (self.pictures,),
         ):
             row = QHBoxLayout()
             row.setSpacing(3)
@@ -142,7 +143,7 @@ class VersionsPage(QWidget):
         # The newest first: it is what one came for.
         for row, version in enumerate(reversed(versions)):
             texts = (
-                *(f"{version.name} {version.learner}", version.state),
+                *(version.name, version.state),
                 *(wording.gain_words(version).split(" ")[0] or "–", wording.interval_words(version) or "–"),
                 wording.verdict_words(version),
             )
@@ -157,6 +158,11 @@ class VersionsPage(QWidget):
             if row == 0 or (chosen is not None and version.name == chosen.name):
                 self.table.selectRow(row)
         self.table.blockSignals(False)
+        header = self.table.horizontalHeader()
+        assert header is not None  # every table has one
+        widths = [self.table.sizeHintForColumn(c) for c in range(len(_COLUMNS))]
+        heads = [header.sectionSizeHint(c) for c in range(len(_COLUMNS))]
+        self.table.setMinimumWidth(sum(map(max, widths, heads)) + len(_COLUMNS) + 4)
         names = [BASE, *(v.name for v in versions)]
         active = self._learning.overview.active
         for box, start in ((self.first, BASE), (self.second, names[-1])):
