@@ -151,9 +151,10 @@ def version_words(version: Version) -> str:
     lineage = version.lineage
     data = lineage["data"]
     began = f" It began from {lineage['parent']}." if lineage["parent"] else ""
+    made = lineage["created"][:16].replace("T", " ")
     compared = lineage["compared_with"] or "the model that all began with"
     return (
-        f"{version.name} ({version.learner}), {version.state}, made {lineage['created'][:16].replace('T', ' ')} ({lineage['trigger']}). "
+        f"{version.name} ({version.learner}), {version.state}, made {made} ({lineage['trigger']}). "
         f"Learnt {', '.join(data['classes'])} from {count(data['n_examples'], 'slice')} of "
         f"{count(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
     )
