@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
+from napari_medclipsam.learning.showing import KIND as VERSIONS
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
@@ -233,7 +234,9 @@ class MedClipSamDock(QWidget):
         self.refresh()
 
     def _on_event(self, event: Event) -> None:
-        self.status.show_event(event)
+        # What is drawn with two versions is shown in the Learning dock.
+        if getattr(getattr(event, "request", None), "kind", "") != VERSIONS:
+            self.status.show_event(event)
         if isinstance(event, Ready) and "torch" in sys.modules:
             # With the library loaded it can be asked; to import it here would take seconds.
             from napari_medclipsam.models.device import available_devices

@@ -131,7 +131,6 @@ class VersionCompare(QObject):
         if not isinstance(event, (Done, Failed)) or event.request is not self._asked:
             return
         asked, self._asked = self._asked, None
-        # What a failure says is shown by the dock already.
         if isinstance(event, Done) and event.outcome is not None:
             if isinstance(asked, SideBySide):
                 self._show(asked, event.outcome)

@@ -39,6 +39,10 @@ _COLUMNS = (
     ("Gate", "What the gate said: better, not better, or it can't tell yet."),
 )
 _NONE = "Nothing was learnt in this project yet. Start on the page Learn."
+_LEGEND = (
+    f'<span style="color:{ACCEPTED}">■</span> accepted '
+    f'<span style="color:{BEFORE}">■</span> first <span style="color:{AFTER}">■</span> second'
+)
 _ROWS_SHOWN = 5
 _PICTURE_PX = 150
 
@@ -71,10 +75,7 @@ class VersionsPage(QWidget):
         self.away = Button("Take away", "Remove the two outlines.", compare.take_away, "clear")
         tip = "Draw the same slices with both, of patients that neither has learnt from."
         self.pictures = Button("Before and after", tip, self._pictures, "look")
-        self.legend = QLabel(
-            f'<span style="color:{ACCEPTED}">■</span> accepted '
-            f'<span style="color:{BEFORE}">■</span> first <span style="color:{AFTER}">■</span> second'
-        )
+        self.legend = QLabel()
         self.strip = PictureStrip()
         self._shown: tuple[Version, ...] | None = None
         self._drawn: Sequence[Picture] = ()
@@ -133,7 +134,8 @@ class VersionsPage(QWidget):
         if compare.pictures is not self._drawn:
             self._drawn = compare.pictures
             self.strip.show_pictures(self._drawn)
-        self.legend.setVisible(bool(self._drawn) or compare.are_layers_shown)
+        self.legend.setText("Drawing with both versions …" if compare.is_busy else _LEGEND)
+        self.legend.setVisible(compare.is_busy or bool(self._drawn) or compare.are_layers_shown)
 
     def _fill(self, versions: tuple[Version, ...]) -> None:
         self._shown = versions

@@ -19,7 +19,6 @@ _NAMES = {
     "mask": "Outlining",
     "propagation": "Propagating",
     "volume": "Going through the slices",
-    "versions": "Drawing with two versions",
 }
 
 
