@@ -28,7 +28,7 @@ from napari_medclipsam.models.pair import load_pair  # noqa: E402
 from napari_medclipsam.projects.effort import all_records  # noqa: E402
 from napari_medclipsam.projects.project import Project  # noqa: E402
 from napari_medclipsam.projects.reader import remember_reader  # noqa: E402
-from napari_medclipsam.widgets import LearningDock, _work  # noqa: E402
+from napari_medclipsam.widgets import LearningDock, _learning_desk, _work  # noqa: E402
 from napari_medclipsam.widgets import _questions as questions  # noqa: E402
 
 PATIENCE_MS = 120_000
@@ -186,7 +186,22 @@ def test_it_says_what_is_missing(school, tmp_path):
         assert "bea" in now.missing.text() and not now.start.isEnabled() and not now.alone.isEnabled()
 
 
-def test_settings_are_kept_and_start_it(school, folder):
+def test_it_starts_by_itself_when_nobody_works(school, folder, monkeypatch):
+    one = school(folder)
+    one.dock.workspace.refreshed.emit()
+    one.learning.keep_settings(LearningSettings(learner="tiny", every=12))
+    one.settle()
+    one.learning._check_trigger()
+    assert not one.learning.is_learning and not one.learning.is_busy
+    monkeypatch.setattr(_learning_desk, "IDLE_S", 0.0)
+    one.learning._on_timer()
+    one.until(lambda: one.learning.using is not None)
+    assert active_version(folder).lineage["trigger"] == "12 new slices"
+    one.learning._check_trigger()
+    assert not one.learning.is_busy
+
+
+def test_settings_are_kept(school, folder):
     one = school(folder)
     one.learn()
     alone = one.page.now.alone
