@@ -59,9 +59,8 @@ def test_accept_learn_promote_ask(make_napari_viewer, qtbot, tmp_path) -> None:
     for index in (middle - 2, middle, middle + 2):
         viewer.dims.set_current_step(0, index)
         dock.workspace.choose(1)
-        case.session.paint(
-            (slice(index, index + 1), slice(None), slice(None)), mask[index : index + 1].astype(np.uint8)
-        )
+        box = (slice(index, index + 1), *(slice(0, n) for n in mask.shape[1:]))
+        dock.workspace.draw(case.session.paint(box, mask[box].astype(np.uint8)))
         dock.verbs.accept()
         idle()
     dock._open_learning()
