@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
@@ -21,7 +22,7 @@ Pair = tuple[TextGrounder, PromptableSegmenter]
 _URGENT = ("mask", "text")
 #: What concerns the image on screen.
 OF_IMAGE = (*_URGENT, "propagation", "volume")
-_ORDER = (*OF_IMAGE, "scan")
+_ORDER = (*OF_IMAGE, "scan", "versions")
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
 _ON_CPU = "The graphics card is out of memory, so the work goes on on the processor, more slowly."
@@ -48,14 +49,32 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which models to use (``MODEL`` or ``GROUNDER+SEGMENTER``), and on which device (None: the best there is).
+    """Which models to use.
 
-    ``saliency_method`` is for CLIP models alone; see `saliency.methods`.
+    Parameters
+    ----------
+    name : str
+        ``MODEL`` or ``GROUNDER+SEGMENTER``.
+    device : str, optional
+        Where; None: the best there is.
+    saliency_method : str, optional
+        For CLIP models alone; see `saliency.methods`.
+    project : pathlib.Path, optional
+        Folder of a project whose version in use answers, where it has one of this model.
+    version : str
+        The name of that version.
     """
 
     name: str = "lite"
     device: str | None = None
     saliency_method: str | None = None
+    project: Path | None = None
+    version: str = ""
+
+    @property
+    def title(self) -> str:
+        """For the user: "lite", "lite v0003"."""
+        return f"{self.name} {self.version}".strip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +158,8 @@ class ModelWorker:
     post : callable
         Called in the worker's thread with each `Event`; a window's `post` hands it over to the GUI thread.
     load : callable, optional
-        ``load(name, device)``, for a choice with a saliency method ``load(name, device, method)``, returns grounder and
-        segmenter; `saliency.pair.load_pair` by default.
+        ``load(name, device)`` returns grounder and segmenter; `saliency.pair.load_pair` by default. It is given
+        ``saliency_method`` and ``project`` by name for a choice that has them.
     """
 
     def __init__(self, post: Callable[[Event], None], load: Callable[..., Pair] = load_pair) -> None:
@@ -274,8 +293,8 @@ class ModelWorker:
         self._emit(Ready(choice, message))
 
     def _loaded(self, choice: ModelChoice) -> Pair:
-        method = () if choice.saliency_method is None else (choice.saliency_method,)
-        return self._load(choice.name, choice.device, *method)
+        more = {"saliency_method": choice.saliency_method, "project": choice.project}
+        return self._load(choice.name, choice.device, **{key: value for key, value in more.items() if value})
 
     def _run(self, request: Request) -> None:
         """Run a request and post how it ended."""
@@ -337,7 +356,7 @@ class ModelWorker:
         if run.request.kind not in _ORDER:
             with self._changed:
                 return run.stop or bool(self._waiting or self._wanted)
-        before = OF_IMAGE if run.request.kind == "scan" else _URGENT
+        before = _URGENT if run.request.kind in OF_IMAGE else OF_IMAGE
         while run.request.kind not in _URGENT and not run.stop:
             with self._changed:
                 urgent = self._take(before)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from napari_medclipsam.projects.documents import Document
 
@@ -156,7 +156,7 @@ def bounds(gains: np.ndarray) -> tuple[float | None, float | None]:
     n = len(gains)
     if n < 2:
         return None, None
-    mean, half = float(gains.mean()), float(stats.t.ppf(CONFIDENCE, n - 1) * gains.std(ddof=1) / np.sqrt(n))
+    mean, half = float(gains.mean()), float(stdtrit(n - 1, CONFIDENCE) * gains.std(ddof=1) / np.sqrt(n))
     return mean - half, mean + half
 
 

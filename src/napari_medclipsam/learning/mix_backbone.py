@@ -1,7 +1,7 @@
 """The encoders that SAM-Mix builds on, cut in two: what is computed once for each slice, and what is learnt.
 
 LoRA goes into the last blocks of the encoder and into the mask decoder, so the part before, nine tenths of the work,
-runs once for each slice, on a CPU through OpenVINO; see docs/adr/0013-lora-in-the-last-blocks.md.
+runs once for each slice, on a CPU through OpenVINO; see docs/adr/0012-lora-in-the-last-blocks.md.
 """
 
 from __future__ import annotations

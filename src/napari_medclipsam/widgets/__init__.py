@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from napari_medclipsam.widgets._dock import MedClipSamDock
 from napari_medclipsam.widgets._effort_dock import EffortDock
+from napari_medclipsam.widgets._learning_dock import LearningDock
 from napari_medclipsam.widgets._samples import open_glioma_flair, open_glioma_t2
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["EffortDock", "MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
+__all__ = ["EffortDock", "LearningDock", "MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
 
 
 def open_dock() -> QWidget | None:

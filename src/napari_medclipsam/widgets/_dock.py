@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
+from napari_medclipsam.learning.showing import KIND as VERSIONS
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
@@ -32,6 +33,8 @@ from napari_medclipsam.widgets._class_table import ClassTable
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
 from napari_medclipsam.widgets._keys_page import KeysPage
+from napari_medclipsam.widgets._learning_badge import LearningBadge, LearningRow
+from napari_medclipsam.widgets._learning_desk import LearningDesk
 from napari_medclipsam.widgets._mask_exchange import MaskExchange
 from napari_medclipsam.widgets._options_page import OptionsPage
 from napari_medclipsam.widgets._project_desk import ProjectDesk, release
@@ -98,6 +101,7 @@ class MedClipSamDock(QWidget):
         self.queue_row = QueueRow(self.workspace, self.queue, self.verbs)
         self.queue_page = QueuePage(self.project, self.queue)
         self.progress = ProgressLine(self.queue)
+        self.learning = LearningDesk(self.workspace, self.project, self)
         self.place = QLabel()
         self.place.setToolTip("The slice on screen, and how far it is.")
         self.actions_ = ActionButtons(SLICE_ACTIONS, self.verbs, 4)
@@ -106,6 +110,7 @@ class MedClipSamDock(QWidget):
         self.stack_actions = ActionButtons(STACK_ACTIONS, self.verbs, 2)
         self.options = OptionsPage(self.workspace, history)
         self.status = Status(self.verbs.cancel)
+        self.badge = LearningBadge(self.learning, self._open_learning, self.status.model)
         self._lay_out()
         self._color_icons()
         self.find_row.field.focused.connect(self._prepare)
@@ -148,6 +153,8 @@ class MedClipSamDock(QWidget):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
         column.addWidget(self.status)
+        column.addWidget(self.badge)
+        self.project_page.add_row(LearningRow(self.learning, self._open_learning))
         tabs.addTab(main, "Label")
         tabs.addTab(self.project_page, "Project")
         tabs.addTab(self.queue_page, "Queue")
@@ -232,6 +239,13 @@ class MedClipSamDock(QWidget):
         if not open_effort(self.viewer):
             self.status.say("The dashboard needs a window.")
 
+    def _open_learning(self) -> None:
+        # As above.
+        from napari_medclipsam.widgets._learning_dock import open_learning
+
+        if not open_learning(self.viewer):
+            self.status.say("The Learning dock needs a window.")
+
     def _save(self) -> None:
         image = self.workspace.image
         if image is None:
@@ -259,7 +273,9 @@ class MedClipSamDock(QWidget):
         self.refresh()
 
     def _on_event(self, event: Event) -> None:
-        self.status.show_event(event)
+        # What is drawn with two versions is shown in the Learning dock.
+        if getattr(getattr(event, "request", None), "kind", "") != VERSIONS:
+            self.status.show_event(event)
         if isinstance(event, Ready) and "torch" in sys.modules:
             # With the library loaded it can be asked; to import it here would take seconds.
             from napari_medclipsam.models.device import available_devices
@@ -305,7 +321,8 @@ class MedClipSamDock(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Save before the window closes; where that can't be done, the reader decides whether it does."""
-        if event is not None and event.type() == QEvent.Type.Close and not self.project.save():
+        is_closing = event is not None and event.type() == QEvent.Type.Close
+        if event is not None and is_closing and not (self.project.save() and self.learning.may_close()):
             event.ignore()
             return True
         return super().eventFilter(watched, event)
@@ -340,6 +357,7 @@ class MedClipSamDock(QWidget):
         self.status.close_activity()
         self.keys.unbind()
         self.second.shut()
+        self.learning.shut()
         self.project.shut()
         self.workspace.close()
 

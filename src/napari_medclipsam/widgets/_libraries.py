@@ -7,17 +7,26 @@ import importlib.util
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from napari_medclipsam.learning.loading import project_pair
 from napari_medclipsam.saliency.pair import load_pair
 
 
-def load_beside_opengl(name: str, device: str | None = None, saliency_method: str | None = None) -> tuple[Any, Any]:
-    """Load models as `saliency.pair.load_pair`, in a process that may have Mesa's OpenGL in it."""
+def load_beside_opengl(
+    name: str, device: str | None = None, *, saliency_method: str | None = None, project: Path | None = None
+) -> tuple[Any, Any]:
+    """Load models as `saliency.pair.load_pair`, in a process that may have Mesa's OpenGL in it.
+
+    With a project they are loaded in the version that it has in use.
+    """
     # napari's points need it; loaded here, in the thread of the models, it does not hold up the first click.
     importlib.import_module("pandas")
     _load_triton_apart()
-    return load_pair(name, device, saliency_method)
+    if project is None:
+        return load_pair(name, device, saliency_method)
+    return project_pair(project, name, device, saliency_method)
 
 
 def _load_triton_apart() -> None:

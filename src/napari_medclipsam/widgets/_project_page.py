@@ -118,6 +118,12 @@ class ProjectPage(QWidget):
         column.addLayout(_row(self.export, self.import_mask))
         column.addWidget(self.message)
 
+    def add_row(self, widget: QWidget) -> None:
+        """Add what belongs to a project as a whole, above the sentences."""
+        column = self.layout()
+        assert isinstance(column, QVBoxLayout)  # it was made here
+        column.insertWidget(column.count() - 1, widget)
+
     def color_warning(self, color: str) -> None:
         """Show warnings in a colour of the theme."""
         self.warning.setStyleSheet(f"color: {color}; font-weight: bold")

@@ -72,13 +72,13 @@ class Status(QWidget):
             return
         match event:
             case Loading():
-                self.model.setText(f"Model: loading {event.choice.name} …")
+                self.model.setText(f"Model: loading {event.choice.title} …")
             case Ready():
                 # The message stays here: the next answer would take its place among the other sentences.
-                state = f"Model: {event.choice.name} on {_device(event.choice.device)}, ready"
+                state = f"Model: {event.choice.title} on {_device(event.choice.device)}, ready"
                 self.model.setText(f"{state}. {event.message}" if event.message else state)
             case NotReady():
-                self.model.setText(f"Model: {event.choice.name} can't be used")
+                self.model.setText(f"Model: {event.choice.title} can't be used")
                 self.say(event.message)
             case Started():
                 self._running.append(event.request)

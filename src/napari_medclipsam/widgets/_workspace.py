@@ -6,7 +6,7 @@ Everything here runs on the GUI thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -51,6 +51,8 @@ class Workspace(QObject):
     ----------
     model : ModelChoice or None
         The models that were asked for last.
+    dressed : callable
+        Says in which version a choice of models is loaded; see `LearningDesk`.
     image : Image or None
         The layer that is labelled.
     session : Session or None
@@ -82,6 +84,7 @@ class Workspace(QObject):
         super().__init__(parent)
         self.viewer = viewer
         self.model: ModelChoice | None = None
+        self.dressed: Callable[[ModelChoice], ModelChoice] = lambda choice: choice
         self.image: Image | None = None
         self.session: Session | None = None
         self.going: Image | None = None
@@ -397,4 +400,4 @@ class Workspace(QObject):
     def use_model(self, choice: ModelChoice) -> None:
         """Load other models in the background."""
         self.model = choice
-        self.work.worker.use(choice)
+        self.work.worker.use(self.dressed(choice))
