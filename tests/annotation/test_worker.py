@@ -241,10 +241,10 @@ def test_without_models_requests_wait_and_then_fail_with_the_reason():
 
 
 def test_a_saliency_method_reaches_the_loader_only_where_one_is_chosen():
-    loads: list[tuple] = []
+    loads: list[Any] = []
 
-    def load(*asked: Any) -> tuple[Both, Both]:
-        loads.append(asked)
+    def load(*asked: Any, **more: Any) -> tuple[Both, Both]:
+        loads.append((asked, more))
         return Both(), Both()
 
     desk = Desk(load)
@@ -254,7 +254,7 @@ def test_a_saliency_method_reaches_the_loader_only_where_one_is_chosen():
     desk.worker.use(ModelChoice("lite", "cpu"))
     desk.worker.submit(let_go("two"))
     desk.until(Done)
-    assert loads == [("biomedclip+lite", "cpu", "m2ib"), ("lite", "cpu")]
+    assert loads == [(("biomedclip+lite", "cpu"), {"saliency_method": "m2ib"}), (("lite", "cpu"), {})]
     assert desk.worker.close(SOON_S)
 
 

@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 
 TESTS = Path(__file__).resolve().parents[1]
 _PLUGIN = TESTS / "learning" / "plugin"
-sys.path[:0] = [str(TESTS / "learning"), str(_PLUGIN)]
+sys.path.insert(0, str(TESTS / "learning"))
 
 from projects_to_learn import project_of  # noqa: E402
 
@@ -37,6 +37,7 @@ PATIENCE_MS = 120_000
 @pytest.fixture
 def quick_models(monkeypatch):
     """The model that knows no word, in the version that a project has in use."""
+    monkeypatch.syspath_prepend(str(_PLUGIN))
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join((str(_PLUGIN), str(_PLUGIN.parent), str(TESTS), os.environ.get("PYTHONPATH", "")))
     )

@@ -33,6 +33,7 @@ class LearningBadge(QPushButton):
         self._learning, self._model = learning, model
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setToolTip("Which version of the model answers.")
         self.clicked.connect(lambda _=False: opened())
         learning.changed.connect(self.refresh)
         self.refresh()
