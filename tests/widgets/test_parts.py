@@ -175,7 +175,12 @@ def test_models_that_are_not_installed_say_so() -> None:
 
 def test_a_saliency_method_is_chosen_for_clip_models_only(open_desk, monkeypatch) -> None:
     loads: list[tuple] = []
-    monkeypatch.setattr(_work, "load_beside_opengl", lambda *asked: loads.append(asked) or (Both(), Both()))
+
+    def load(*asked, **more):
+        loads.append((asked, more))
+        return Both(), Both()
+
+    monkeypatch.setattr(_work, "load_beside_opengl", load)
     desk = open_desk(ViewerModel())
     page = desk.dock.options
     assert not page.methods.isVisibleTo(page) and not page.method_line.isVisibleTo(page)
@@ -188,7 +193,7 @@ def test_a_saliency_method_is_chosen_for_clip_models_only(open_desk, monkeypatch
     page.models.activated.emit(page.models.currentIndex())
     assert not page.methods.isVisibleTo(page)
     desk.idle()
-    assert loads[-1] == ("lite", None)
+    assert loads[-1] == (("lite", None), {})
 
 
 def _ink(button, mode=QIcon.Mode.Normal) -> QColor:
