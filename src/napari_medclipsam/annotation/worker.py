@@ -22,7 +22,9 @@ Pair = tuple[TextGrounder, PromptableSegmenter]
 _URGENT = ("mask", "text")
 #: What concerns the image on screen.
 OF_IMAGE = (*_URGENT, "propagation", "volume")
-_ORDER = (*OF_IMAGE, "scan", "versions")
+#: Showing what versions draw.
+VERSIONS = "versions"
+_ORDER = (*OF_IMAGE, "scan", VERSIONS)
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
 _ON_CPU = "The graphics card is out of memory, so the work goes on on the processor, more slowly."

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.requests import Cancelled, Progress, TextRequest, stored_answers
+from napari_medclipsam.annotation.worker import VERSIONS
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.images.slice import Slice
@@ -29,7 +30,6 @@ from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.pipeline import segment_slice
 
-KIND = "versions"
 N_PICTURES = 4
 
 
@@ -72,7 +72,7 @@ class SideBySide:
     text: TextRequest
     base: str = "lite"
     device: str | None = None
-    kind: ClassVar[str] = KIND
+    kind: ClassVar[str] = VERSIONS
 
     @property
     def at(self) -> SliceAt:
@@ -195,7 +195,7 @@ class Pictures:
     shown: Sequence[Shown]
     base: str = "lite"
     device: str | None = None
-    kind: ClassVar[str] = KIND
+    kind: ClassVar[str] = VERSIONS
 
     def run(
         self,

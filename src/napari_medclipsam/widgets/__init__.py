@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from napari_medclipsam.widgets._dock import MedClipSamDock
-from napari_medclipsam.widgets._effort_dock import EffortDock
-from napari_medclipsam.widgets._learning_dock import LearningDock
 from napari_medclipsam.widgets._samples import open_glioma_flair, open_glioma_t2
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
+    from napari_medclipsam.widgets._effort_dock import EffortDock
+    from napari_medclipsam.widgets._learning_dock import LearningDock
+
 __all__ = ["EffortDock", "LearningDock", "MedClipSamDock", "open_dock", "open_glioma_flair", "open_glioma_t2"]
+
+# Not at once: the main dock opens without waiting for them.
+_LATER = {"EffortDock": "_effort_dock", "LearningDock": "_learning_dock"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a dock when it is asked for."""
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open_dock() -> QWidget | None:

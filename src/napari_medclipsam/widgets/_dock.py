@@ -22,8 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medclipsam.annotation.text_history import TextHistory
-from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
-from napari_medclipsam.learning.showing import KIND as VERSIONS
+from napari_medclipsam.annotation.worker import VERSIONS, Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
