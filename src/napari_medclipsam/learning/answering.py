@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from napari_medclipsam.models.contracts import SaliencyMap, TextGrounder
 _VERSION = 1
 
 
-class ClassAnswerer:
+class ClassAnswerer(ABC):
     """A TextGrounder for the classes it was taught; its base answers every other phrase.
 
     Parameters
@@ -48,9 +49,9 @@ class ClassAnswerer:
         nothing = np.zeros(image.shape_yx, np.float32)
         return SaliencyMap(nothing, text, 0.0, False, known=False, nearest_phrase=self.classes[0])
 
+    @abstractmethod
     def _answer(self, image: Slice, place: int) -> tuple[np.ndarray, float]:
         """Return the probability of each pixel, float32 in [0, 1] at image size, and that of presence."""
-        raise NotImplementedError
 
 
 def write_model(folder: Path, learner: str, classes: Mapping[str, Sequence[str]], **more: Any) -> None:

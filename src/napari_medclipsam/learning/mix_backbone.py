@@ -6,6 +6,7 @@ runs once for each slice, on a CPU through OpenVINO; see docs/adr/0012-lora-in-t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ _DECODER_LAYERS = r".*(q_proj|v_proj)"
 Cancelled = Callable[[], bool]
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """An encoder and its mask decoder, with LoRA where it learns.
 
     Attributes
@@ -45,16 +46,16 @@ class Backbone(nn.Module):
     side: int
     slice_bytes: int
 
+    @abstractmethod
     def embed(self, stems: torch.Tensor) -> torch.Tensor:
         """Return embeddings (batch, width, rows, columns) of what a `Stem` gave."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, embeddings: torch.Tensor, boxes_xyxy: torch.Tensor) -> torch.Tensor:
         """Return mask logits (batch, side, side) for a box (batch, 4) each, in pixels of a canvas of 256."""
-        raise NotImplementedError
 
 
-class Stem:
+class Stem(ABC):
     """The frozen part before a `Backbone`, with the pictures' way into it."""
 
     #: Under which its results are kept.
@@ -62,13 +63,13 @@ class Stem:
     #: Pictures with a longer side than this are made smaller for nothing to be lost.
     picture_side: int
 
+    @abstractmethod
     def __call__(self, image: Slice, cancelled: Cancelled | None = None) -> np.ndarray:
         """Encode a slice; raises `GaveWayError` if `cancelled`, which is asked meanwhile, ended it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, shape_yx: tuple[int, int]) -> Fit:
         """Return how an image lies in the square that masks are on, scaled to 256 pixels."""
-        raise NotImplementedError
 
 
 def backbone_of(base: Any, device: str) -> tuple[Stem, Backbone]:

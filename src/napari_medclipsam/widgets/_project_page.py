@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QTableWidget,
     QTableWidgetItem,
@@ -24,6 +22,7 @@ from napari_medclipsam.projects.progress import StudyRow
 from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._export_dialog import ask_export
+from napari_medclipsam.widgets._list_table import list_table
 from napari_medclipsam.widgets._second_rows import SecondButtons
 
 if TYPE_CHECKING:
@@ -265,23 +264,11 @@ def _item(text: str, *, right: bool) -> QTableWidgetItem:
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget(0, len(_COLUMNS))
-    table.setToolTip("The studies of the project: double-click one to open it. Drop images here to add them.")
-    table.setHorizontalHeaderLabels([name for name, _ in _COLUMNS])
+    tip = "The studies of the project: double-click one to open it. Drop images here to add them."
+    table = list_table([name for name, _ in _COLUMNS], _IMAGE, tip)
     for column, (_, tip) in enumerate(_COLUMNS):
         header = table.horizontalHeaderItem(column)
         assert header is not None  # it has just been set
         header.setToolTip(tip)
-    rows, columns = table.verticalHeader(), table.horizontalHeader()
-    assert rows is not None and columns is not None  # every table has them
-    rows.setVisible(False)
-    columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    columns.setSectionResizeMode(_IMAGE, QHeaderView.ResizeMode.Stretch)
-    table.setWordWrap(False)
     table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    # Letters are verbs here, not a search in the table.
-    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return table

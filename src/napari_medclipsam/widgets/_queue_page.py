@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
     QTableWidget,
@@ -24,6 +22,7 @@ from napari_medclipsam.annotation.states import Status
 from napari_medclipsam.projects.queue import OPEN, QueueItem
 from napari_medclipsam.projects.walk import Filters, why_words
 from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.widgets._list_table import list_table
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._project_desk import ProjectDesk
@@ -200,17 +199,4 @@ def _check(text: str, tip: str) -> QCheckBox:
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget(0, len(_COLUMNS))
-    table.setToolTip("What needs you most comes first: double-click to go there.")
-    table.setHorizontalHeaderLabels(_COLUMNS)
-    rows, columns = table.verticalHeader(), table.horizontalHeader()
-    assert rows is not None and columns is not None  # every table has them
-    rows.setVisible(False)
-    columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    columns.setSectionResizeMode(_WHY, QHeaderView.ResizeMode.Stretch)
-    table.setWordWrap(False)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    return table
+    return list_table(_COLUMNS, _WHY, "What needs you most comes first: double-click to go there.")
