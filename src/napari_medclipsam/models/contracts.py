@@ -187,3 +187,37 @@ class TextImageEncoder(Protocol):
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit vectors, float32 (n, d)."""
         ...
+
+
+@runtime_checkable
+class RegionEncoder(TextImageEncoder, Protocol):
+    """A text–image encoder that can also look at a part of an image, in its context.
+
+    Attributes
+    ----------
+    version : str
+        Changes with anything that changes the vectors: those of two versions can't be compared.
+    scale : float
+        What a cosine between an image or region and a text is multiplied with before a softmax over texts; calibrated,
+        so that the softmax is a probability.
+    """
+
+    version: str
+    scale: float
+
+    def embed_regions(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
+        """Return unit vectors, float32 (n, d), of the regions of one image, in one space with texts and images.
+
+        Parameters
+        ----------
+        image : Slice
+            Is encoded once for all regions.
+        masks_nyx : numpy.ndarray
+            bool (n, height, width), n may be 0; none of them empty.
+
+        Raises
+        ------
+        PromptError
+            If a mask is empty or not of the image's shape.
+        """
+        ...
