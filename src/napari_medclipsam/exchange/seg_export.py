@@ -101,6 +101,7 @@ def _segmentation(case: Case, series: DicomSource, headers: list[Any]) -> Any:
                 content_label="SEGMENTATION",
                 content_description="Labels drawn with napari-medclipsam, research use only",
                 transfer_syntax_uid=ExplicitVRLittleEndian,
+                omit_empty_frames=not _is_interrupted(case),
             )
         # Damaged headers make pydicom and highdicom raise nearly anything, and quote the patient in it.
         except Exception as error:
@@ -120,6 +121,17 @@ def _complete(header: Any) -> None:
     for name in ("StudyDate", "StudyTime", "ReferringPhysicianName"):
         if name not in header:
             setattr(header, name, None)
+
+
+def _is_interrupted(case: Case) -> bool:
+    """Whether there is one class, with slices between its slices that do not have it.
+
+    ITK takes the frames of an object as one stack, and its geometry only where they are evenly spaced.
+    """
+    if len(case.classes) != 1:
+        return False
+    has_it = np.flatnonzero(case.mask_zyx(case.classes[0].label).any(axis=(1, 2)))
+    return len(has_it) > 0 and has_it[-1] - has_it[0] >= len(has_it)
 
 
 def _pixels(case: Case) -> np.ndarray:
