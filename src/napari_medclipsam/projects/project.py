@@ -12,9 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from napari_medclipsam.annotation.classes import ClassTable
-from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError, ProjectError
+from napari_medclipsam.errors import MedclipsamError, OutputError, ProjectError
 from napari_medclipsam.files import sync_folder
-from napari_medclipsam.images.io import read_image
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.documents import class_fields, read_document, write_document
@@ -22,21 +21,15 @@ from napari_medclipsam.projects.journal import JOURNAL_FORMAT, JOURNAL_VERSION, 
 from napari_medclipsam.projects.locking import FileLock, lock_or_reason
 from napari_medclipsam.projects.patients import patient_hash
 from napari_medclipsam.projects.records import utc_now
+from napari_medclipsam.projects.relocating import moved_study
 from napari_medclipsam.projects.second import require_second_reader
 from napari_medclipsam.projects.studies import (
     Found,
-    Grid,
-    SourceChangedError,
     Study,
-    content_hash,
-    files_of,
     require_unchanged,
-    size_and_time,
-    stored_path,
     study_of,
 )
 from napari_medclipsam.projects.summary import Summary, case_summary
-from napari_medclipsam.reading_view import reading_view
 
 PROJECT_FORMAT = "medclipsam-project"
 STUDIES_FORMAT = "medclipsam-studies"
@@ -256,25 +249,11 @@ class Project:
         """
         self.require_writable()
         study = self.study(case)
-        moved = replace(study, path=stored_path(path, self.folder))
-        files = files_of(path, study.kind, study.series_uid)
-        sha256 = content_hash(files)
-        if sha256 != study.sha256 and not accept_changed:
-            raise SourceChangedError(
-                f"The image at {path} is not the one that was added as {case}: its content differs. If the masks still "
-                "hold for it, accept the change (on the command line: --accept-changed)."
-            )
-        volume = read_image(path, study.volume_index, study.series_uid)
-        difference = study.grid.difference(Grid.of(reading_view(volume)))
-        if difference:
-            raise GeometryError(
-                f"The image at {path} does not fit the masks of {case}: {difference}. Add it as a new case instead."
-            )
-        size_bytes, modified_ns = size_and_time(files)
-        moved = replace(moved, sha256=sha256, size_bytes=size_bytes, modified_ns=modified_ns)
+        moved = moved_study(study, path, self.folder, accept_changed=accept_changed)
         self.studies[case] = moved
         self._save_studies()
-        self._note("relocate" if sha256 == study.sha256 else "source", {"sha256": sha256, "of": case})
+        verb = "relocate" if moved.sha256 == study.sha256 else "source"
+        self._note(verb, {"sha256": moved.sha256, "of": case})
         return moved
 
     def _save_studies(self) -> None:
