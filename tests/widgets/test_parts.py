@@ -9,9 +9,10 @@ from napari.layers import Image, Labels, Points, Shapes
 from napari.settings import get_settings
 from napari.utils.theme import get_theme, register_theme, unregister_theme
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon
+from qtpy.QtGui import QColor, QIcon, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QLabel,
     QLineEdit,
@@ -148,11 +149,12 @@ def test_ct_windows_and_contrast_are_what_the_models_see(open_desk) -> None:
     assert desk.session.window == "auto" and tuple(layer.contrast_limits) == (-160, 240)
 
 
-def test_letters_at_the_edges(open_desk) -> None:
+def test_letters_at_the_edges(open_desk, qtbot) -> None:
     viewer = ViewerModel()
     data, shown, _ = image_layer([Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))], "mri")
     viewer.add_image(data, **shown)
     desk = open_desk(viewer)
+    qtbot.waitUntil(lambda: "medclipsam bottom" in viewer.canvas.overlays)
     letters = {side: viewer.canvas.overlays[f"medclipsam {side}"] for side in ("left", "right", "top", "bottom")}
     assert {side: letter.text for side, letter in letters.items() if letter.visible} == {
         "left": "R",
@@ -220,6 +222,7 @@ def test_icons_have_the_colour_of_the_theme(yellow_on_black, desk, theme) -> Non
     desk.dock.setStyleSheet("QLabel { padding: 0px; }")
     expected = QColor(get_theme(theme).icon.as_hex("long"))
     for button in desk.dock.findChildren(Button):
+        QApplication.sendEvent(button, QShowEvent())
         has_arrow = bool(set("◂▸") & set(button.text()))
         assert button.icon().isNull() == (has_arrow or button.text() in {"All", "Reader …", "Words …"}), button.text()
         if not button.icon().isNull():

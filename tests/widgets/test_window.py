@@ -55,6 +55,7 @@ def test_a_session_with_mouse_and_keyboard(window, patient, tmp_path, dice) -> N
     window.open_dock()
     dock = window.dock
     letters = window.viewer.canvas.overlays
+    window.wait(lambda: "medclipsam right" in letters)
     assert {letters["medclipsam left"].text, letters["medclipsam right"].text} == {"L", "R"}
 
     window.type_text("brain tumor")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari._qt.qt_resources import QColoredSVGIcon
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QIcon, QShowEvent
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
 
 from napari_medclipsam.widgets._actions import ACTIONS, Action
@@ -147,19 +147,36 @@ class Button(QPushButton):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clicked.connect(lambda _=False: clicked())
         self._icon_name = icon
+        self._icon_color = ""
+        self._drawn_icon = ("", 0)
 
     def color_icon(self, color: str) -> None:
-        """Draw the icon in a colour of the theme, as large as the letters."""
+        """Draw the icon in a colour of the theme, as large as the letters; now, or when the button is first seen."""
+        self._icon_color = color
         if self._icon_name:
             height = self.fontMetrics().height() - _ICON_MARGIN_PX
             self.setIconSize(QSize(height, height))
-            drawing = QColoredSVGIcon(str(_ICONS / f"{self._icon_name}.svg"))
-            icon = QIcon()
-            for mode, opacity in ((QIcon.Mode.Normal, 1.0), (QIcon.Mode.Disabled, _FADED)):
-                # Twice the size as well, for screens with small pixels.
-                for side in (height, 2 * height):
-                    icon.addPixmap(drawing.colored(color, opacity).pixmap(side, side), mode)
-            self.setIcon(icon)
+            if self.isVisible():
+                self._draw_icon()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Draw the icon: most pages of a dock are never opened."""
+        super().showEvent(event)
+        self._draw_icon()
+
+    def _draw_icon(self) -> None:
+        wanted = (self._icon_color, self.iconSize().height())
+        if not self._icon_name or not self._icon_color or wanted == self._drawn_icon:
+            return
+        self._drawn_icon = wanted
+        color, height = wanted
+        drawing = QColoredSVGIcon(str(_ICONS / f"{self._icon_name}.svg"))
+        icon = QIcon()
+        for mode, opacity in ((QIcon.Mode.Normal, 1.0), (QIcon.Mode.Disabled, _FADED)):
+            # Twice the size as well, for screens with small pixels.
+            for side in (height, 2 * height):
+                icon.addPixmap(drawing.colored(color, opacity).pixmap(side, side), mode)
+        self.setIcon(icon)
 
     def sizeHint(self) -> QSize:
         """Return room for the words, the icon and a margin of two letters."""

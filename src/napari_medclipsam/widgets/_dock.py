@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ _STATUS = {
 }
 # After this a dock that is shown has been drawn.
 _DRAWN_MS = 300
+_LETTER_MS = 30
 _MODES = {"add": "point", "add_rectangle": "box", "select": "move", "paint": "paint", "erase": "erase"}
 
 
@@ -128,11 +130,11 @@ class MedClipSamDock(QWidget):
         held = self.project.held
         self.destroyed.connect(lambda: release(held))
         self._on_layers()
-        # Loading in a thread slows the window down all the same: a dock that is shown is drawn first.
-        self._load = QTimer(self)
-        self._load.setSingleShot(True)
-        self._load.timeout.connect(self._load_models)
-        self._load.start(0)
+        # A dock that is shown is drawn first, then the letters beside the image; loading in a thread slows both down.
+        self._drawn = self._timer(self._fit)
+        self._letter = self._timer(self._add_letter)
+        self._load = self._timer(self._load_models)
+        self._drawn.start(0)
 
     def _lay_out(self) -> None:
         main, tabs = QWidget(), QTabWidget()
@@ -293,10 +295,23 @@ class MedClipSamDock(QWidget):
         """Return the least width: the image needs the room."""
         return QSize(self.minimumSizeHint().width(), super().sizeHint().height())
 
-    def _load_models(self) -> None:
+    def _timer(self, then: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.timeout.connect(then)
+        return timer
+
+    def _fit(self) -> None:
         if self._is_docked:
             # The dock has taken some of the canvas: the whole image is to be seen beside it.
             self.viewer.reset_view()
+        self._letter.start(0)
+
+    def _add_letter(self) -> None:
+        has_more = self.workspace.letters.make_next()
+        (self._letter if has_more else self._load).start(_LETTER_MS if self.isVisible() else 0)
+
+    def _load_models(self) -> None:
         if self.workspace.model is None:
             self.workspace.use_model(ModelChoice())
 
@@ -305,8 +320,8 @@ class MedClipSamDock(QWidget):
         super().showEvent(event)
         if (window := self.window()) is not None and window is not self:
             window.installEventFilter(self)
-        if self._load.isActive():
-            self._load.start(_DRAWN_MS)
+        if self._drawn.isActive():
+            self._drawn.start(_DRAWN_MS)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Keep Enter from napari, to which it means the end of a shape, whatever field it was pressed in."""
@@ -348,7 +363,8 @@ class MedClipSamDock(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
-        self._load.stop()
+        for timer in (self._drawn, self._letter, self._load):
+            timer.stop()
         for events in self._events:
             events.disconnect(self._on_layers)
         self.workspace.refreshed.disconnect(self.refresh)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.widgets._buttons import color_icons
 from napari_medclipsam.widgets._dock import MedClipSamDock
 from napari_medclipsam.widgets._learning_compare import VersionCompare
 from napari_medclipsam.widgets._learning_now import NowPage
@@ -92,8 +92,7 @@ class LearningDock(QWidget):
 
     def _color(self) -> None:
         theme = get_theme(self.viewer.theme)
-        for button in self.findChildren(Button):
-            button.color_icon(theme.icon.as_hex())
+        color_icons(self, self.viewer.theme)
         if self.now is not None:
             self.now.color(theme.text.as_hex())
 

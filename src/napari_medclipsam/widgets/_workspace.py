@@ -65,6 +65,8 @@ class Workspace(QObject):
         A layer that is about to be taken out, and is not to be labelled anew meanwhile.
     first, last : int or None
         Range of slices for propagation and the whole volume; None for no limit.
+    letters : EdgeLetters
+        Which side of the patient is where.
     refreshed : Signal
         Something that widgets show may have changed.
     said : Signal of str
@@ -96,7 +98,7 @@ class Workspace(QObject):
         self.prompts: PromptLayers | None = None
         self.saliency: SaliencyLayers | None = None
         self.work = Work(self._on_event, self)
-        self._letters = EdgeLetters(viewer)
+        self.letters = EdgeLetters(viewer)
         self._own_change = False
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
@@ -166,7 +168,7 @@ class Workspace(QObject):
             events.disconnect(self._on_view)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self._leave()
-        self._letters.remove()
+        self.letters.remove()
         self.image = self.session = self.at = None
 
     def require_session(self) -> Session:
@@ -268,7 +270,7 @@ class Workspace(QObject):
     def _on_view(self, event: Any = None) -> None:
         before = self.at
         self.at = None if self.image is None else adapters.shown_slice(self.image, self.viewer.dims)
-        self._letters.show(None if self.image is None else adapters.edges_of(self.image, self.viewer))
+        self.letters.show(None if self.image is None else adapters.edges_of(self.image, self.viewer))
         if before == self.at and event is not None:
             return
         if before is not None and self.at is not None and before.is_parallel_to(self.at):
