@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import ModelChoice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
 from napari_medclipsam.saliency.methods import METHODS

@@ -22,7 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medclipsam.annotation.text_history import TextHistory
-from napari_medclipsam.annotation.worker import VERSIONS, Event, ModelChoice, Ready
+from napari_medclipsam.annotation.worker import VERSIONS
+from napari_medclipsam.annotation.worker_events import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel

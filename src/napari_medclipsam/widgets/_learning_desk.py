@@ -18,7 +18,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medclipsam.annotation.worker import Event, Loading, ModelChoice, NotReady, Ready
+from napari_medclipsam.annotation.worker_events import Event, Loading, ModelChoice, NotReady, Ready
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning import wording
 from napari_medclipsam.learning.contracts import Budget, Settings

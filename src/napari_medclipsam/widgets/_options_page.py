@@ -9,7 +9,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import ModelChoice
 from napari_medclipsam.models.registry import list_models
 from napari_medclipsam.models.store import ModelState, state_of
 from napari_medclipsam.saliency.methods import METHODS

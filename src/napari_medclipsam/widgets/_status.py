@@ -9,7 +9,16 @@ from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_medclipsam.annotation.worker import Done, Event, Failed, Loading, NotReady, Progressed, Ready, Started
+from napari_medclipsam.annotation.worker_events import (
+    Done,
+    Event,
+    Failed,
+    Loading,
+    NotReady,
+    Progressed,
+    Ready,
+    Started,
+)
 from napari_medclipsam.widgets._buttons import Button
 
 # What is done in less needs no bar.
