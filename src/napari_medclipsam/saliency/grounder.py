@@ -65,6 +65,7 @@ class ClipGrounder:
         book: PromptBook | None = None,
         contrast: float = 0.0,
     ) -> None:
+        self.name = f"{encoder.name}:{method}"
         self.encoder = encoder
         self.method = method
         self.times = MethodTimes()
@@ -73,11 +74,6 @@ class ClipGrounder:
         self._contrast = contrast
         self._vectors: dict[str, np.ndarray] = {}
         self._work = Work()
-
-    @property
-    def name(self) -> str:
-        """Of the model and the method."""
-        return f"{self.encoder.name}:{self.method}"
 
     def with_method(self, method: str) -> ClipGrounder:
         """Return the same model with another method and its default settings; weights and vectors are shared.
@@ -88,7 +84,8 @@ class ClipGrounder:
             As the class itself.
         """
         other = copy.copy(self)
-        other.method, other._method = method, make_method(method, Tower.of(self.encoder))
+        other.name, other.method = f"{self.encoder.name}:{method}", method
+        other._method = make_method(method, Tower.of(self.encoder))
         return other
 
     def time_forward(self) -> None:
