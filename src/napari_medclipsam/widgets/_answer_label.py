@@ -13,7 +13,8 @@ from napari_medclipsam.models.contracts import SaliencyMap
 SIGNS: Mapping[Verdict, str] = {"found": "✔", "unsure": "?", "not in this image": "–", "not known": "✘"}
 _TIP = (
     "Found, unsure, or not in this image: the model's own verdict, with its score from 0 to 1.\n"
-    "Specificity, from 0 to 1: how much the map differs from that of meaningless words. Near 0 the text did not matter.\n"
+    "Specificity, from 0 to 1: how much the map differs from that of meaningless words.\n"
+    "Near 0 the text did not matter, and nothing is called found.\n"
     "Not a diagnosis."
 )
 
