@@ -40,9 +40,9 @@ class FindRow(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)
         layout.addWidget(self.button)
-        layout.addWidget(
-            Button("", "Compare several phrasings side by side in the slice on screen.", compare, "compare")
-        )
+        tip = "Compare several phrasings side by side in the slice on screen."
+        self.compare = Button("", tip, compare, "compare")
+        layout.addWidget(self.compare)
 
     def suggest(self, phrases: Iterable[str]) -> None:
         """Complete to these phrases from now on."""

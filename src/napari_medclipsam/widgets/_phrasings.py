@@ -115,9 +115,9 @@ class PhrasingsWindow(QDialog):
         self.button.setEnabled(self._asked is None)
 
     def _on_event(self, event: Event) -> None:
-        asked = self._asked
-        if asked is None or getattr(event, "request", None) is not asked:
+        if self._asked is None or getattr(event, "request", None) is not self._asked:
             return
+        image = self._asked.image
         if isinstance(event, Progressed):
             left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
             self.told.setText(f"Looking: {event.done / event.total:.0%}{left}")
@@ -125,7 +125,7 @@ class PhrasingsWindow(QDialog):
             self._asked = None
             self._show_busy(event.message if isinstance(event, Failed) else "")
             if isinstance(event, Done) and event.outcome is not None:
-                self._show(asked.image, event.outcome)
+                self._show(image, event.outcome)
 
     def _show(self, image: Slice, answers: Sequence[SaliencyMap]) -> None:
         for card in self.cards:

@@ -270,7 +270,7 @@ class QueueDesk(QObject):
         if getattr(event, "request", None) is not self._desk.scan or self._desk.scan is None:
             return
         if isinstance(event, Progressed):
-            self.scanned = (event.done, event.total)
+            self.scanned = (int(event.done), event.total)
             self.changed.emit()
         elif isinstance(event, Failed):
             self._end_scan(event.message)

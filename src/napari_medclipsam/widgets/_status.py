@@ -131,9 +131,8 @@ class Status(QWidget):
             self._show_bar(event.request)
         self.bar.setRange(0, event.total * _PARTS)
         self.bar.setValue(round(event.done * _PARTS))
-        told = (
-            f"{event.done / event.total:.0%}" if event.request.kind in _STEPS else f"{event.done:.0f} of {event.total}"
-        )
+        in_steps = event.request.kind in _STEPS
+        told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total}"
         left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
         self.bar.setFormat(f"{_name(event.request)}: {told}{left}")
         self._activity.update(event.done - self._activity.n)
