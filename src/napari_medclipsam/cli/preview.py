@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_medclipsam.saliency.overlay import overlaid
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
 
 _PANEL_PX = 512
+_SMALL_PX, _SHEET_COLUMNS = 320, 3
 _MARGIN_PX = 12
 _LINE_PX = 26
 _FONT_PX = 18
@@ -57,6 +59,44 @@ def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple
     below = header + left.height + 2
     draw.text((_MARGIN_PX, below), "mask and box", fill=_INK, font=font)
     draw.text((second, below), "saliency: dark 0, yellow 1", fill=_INK, font=font)
+    return sheet
+
+
+def render_comparison(
+    image: Slice, maps: Sequence[np.ndarray], captions: Sequence[str], title: str, sides: tuple[str, str] = ("", "")
+) -> Image.Image:
+    """Return a sheet of maps of one slice, each over its own lines.
+
+    Parameters
+    ----------
+    image : Slice
+        The slice.
+    maps : sequence of numpy.ndarray
+        float in [0, 1] at image size.
+    captions : sequence of str
+        Of each; a line of its own after each line break.
+    title : str
+        First line of the sheet.
+    sides : tuple of str
+        As for `render_preview`.
+    """
+    panels = [draw_saliency(image, values_yx, _SMALL_PX) for values_yx in maps]
+    for panel in panels:
+        _write_sides(panel, sides)
+    n_columns, font = min(_SHEET_COLUMNS, len(panels)), _font()
+    n_lines = max(caption.count("\n") + 1 for caption in captions)
+    words = max(font.getlength(line) for caption in captions for line in caption.splitlines())
+    cell = max(panels[0].width, int(words)) + _MARGIN_PX, panels[0].height + n_lines * _LINE_PX + _MARGIN_PX
+    size = n_columns * cell[0] + _MARGIN_PX, -(-len(panels) // n_columns) * cell[1] + _LINE_PX + 2 * _MARGIN_PX
+    sheet = Image.new("RGB", (max(size[0], int(font.getlength(title)) + 2 * _MARGIN_PX), size[1]), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN_PX, _MARGIN_PX // 2), title, fill=_INK, font=font)
+    for place, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
+        x = place % n_columns * cell[0] + _MARGIN_PX
+        y = place // n_columns * cell[1] + _LINE_PX + _MARGIN_PX
+        sheet.paste(panel, (x, y))
+        for row, line in enumerate(caption.splitlines()):
+            draw.text((x, y + panel.height + row * _LINE_PX), line, fill=_INK, font=font)
     return sheet
 
 
