@@ -35,15 +35,14 @@ def run(args: Namespace) -> int:
     grounder, _ = load_pair(args.model, args.device, args.saliency_method)
     with progress_bar(0, "steps") as bar:
         answers = compare(grounder, image, texts, shown_on(bar))
-    lines = [_figures(seen) for seen in answers]
     count = view.turned.n_slices()
     caption = job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"
-    captions = [f"{text}\n{verdict}: {presence}, specificity {own}" for text, verdict, presence, own in lines]
-    write_png(render_comparison(image, [a.values_yx for a in answers], captions, caption, view.sides), path)
+    sheet = render_comparison(image, [a.values_yx for a in answers], [_words(a) for a in answers], caption, view.sides)
+    write_png(sheet, path)
     if args.json:
         print(json.dumps(_as_json(args.input, index, answers, path), ensure_ascii=False))
     else:
-        print(_table(lines))
+        print(_table([_figures(seen) for seen in answers]))
         print(f"{caption} → {path}")
     return DONE if any(seen.known for seen in answers) else REFUSED
 
@@ -63,6 +62,12 @@ def _figures(seen: SaliencyMap) -> tuple[str, str, str, str]:
         return seen.text, verdict_of(seen), "–", "–"
     specificity = "–" if seen.specificity is None else f"{seen.specificity:.2f}"
     return seen.text, verdict_of(seen), f"{seen.presence:.2f}", specificity
+
+
+def _words(seen: SaliencyMap) -> str:
+    text, verdict, presence, specificity = _figures(seen)
+    own = "" if seen.specificity is None else f", specificity {specificity}"
+    return f"{text}\n{verdict} {presence}{own}" if seen.known else f"{text}\n{verdict}"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

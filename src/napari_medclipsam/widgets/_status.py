@@ -135,7 +135,7 @@ class Status(QWidget):
         told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total}"
         left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
         self.bar.setFormat(f"{_name(event.request)}: {told}{left}")
-        self._activity.update(event.done - self._activity.n)
+        self._activity.update(int(event.done) - self._activity.n)
 
     def _show_bar(self, request: object) -> None:
         self.bar.setFormat(f"{_name(request)} …")
