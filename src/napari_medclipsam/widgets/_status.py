@@ -132,9 +132,10 @@ class Status(QWidget):
         self.bar.setRange(0, event.total * _PARTS)
         self.bar.setValue(round(event.done * _PARTS))
         in_steps = event.request.kind in _STEPS
-        told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total}"
+        told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total} slices"
         left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
-        self.bar.setFormat(f"{_name(event.request)}: {told}{left}")
+        # What it is stands in the activity dock; here is room for little more than the time.
+        self.bar.setFormat(told + left)
         self._activity.update(int(event.done) - self._activity.n)
 
     def _show_bar(self, request: object) -> None:
