@@ -115,9 +115,12 @@ class PhrasingsWindow(QDialog):
         self.button.setEnabled(self._asked is None)
 
     def _on_event(self, event: Event) -> None:
-        if self._asked is None or getattr(event, "request", None) is not self._asked:
+        asked = self._asked
+        if asked is None:
             return
-        image = self._asked.image
+        image = asked.image
+        if getattr(event, "request", None) is not asked:
+            return
         if isinstance(event, Progressed):
             left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
             self.told.setText(f"Looking: {event.done / event.total:.0%}{left}")
