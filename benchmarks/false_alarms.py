@@ -187,8 +187,8 @@ def trained_clip(data: Path, n_steps: int = 120) -> tuple[OpenClipEncoder, dict[
     encoder = OpenClipEncoder(network, transform, open_clip.SimpleTokenizer(context_length=16), name="tiny")
     kinds = _training_rows(data, encoder.image_tensor)
     n_images = sum(len(images) for images, _ in kinds.values())
-    rates = [p for n, p in network.named_parameters() if n != "logit_scale"]
-    optimizer = torch.optim.AdamW(rates, lr=5e-4, weight_decay=0.05)
+    weights = [p for n, p in network.named_parameters() if n != "logit_scale"]
+    optimizer = torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.05)
     began, losses = time.process_time(), []
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=n_steps)
     settings = ContrastSettings(temperature=TEMPERATURE)
@@ -205,7 +205,7 @@ def trained_clip(data: Path, n_steps: int = 120) -> tuple[OpenClipEncoder, dict[
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if step % 50 == 0:
             print(f"step {step} of {n_steps}: {np.mean(losses[-50:]):.3f}", flush=True)
     network.eval().requires_grad_(False)
