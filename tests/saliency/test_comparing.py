@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from clip_samples import make_encoder, noise_image
+from napari_medclipsam.annotation.requests import verdict_of
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.saliency.comparing import compare
 from napari_medclipsam.saliency.grounder import ClipGrounder
 from napari_medclipsam.saliency.methods import METHODS
@@ -75,3 +77,9 @@ def test_a_map_in_colour_over_its_slice():
     assert drawn.shape == (64, 64, 3) and drawn.dtype == np.uint8
     assert drawn[5, 60].tolist() == [int(0.4 * 30 + 0.6 * c) for c in (253, 231, 37)]
     assert drawn[60, 60].sum() < drawn[5, 60].sum()
+
+
+@pytest.mark.parametrize(("specificity", "verdict"), [(0.01, "not in this image"), (0.9, "found"), (None, "found")])
+def test_a_map_that_hardly_depends_on_the_text_is_not_found(specificity, verdict):
+    seen = SaliencyMap(np.ones((4, 4), np.float32), "disk", 0.9, True, specificity=specificity)
+    assert verdict_of(seen) == verdict
