@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from gui_project import project
-from napari_medclipsam.annotation.worker import Done
+from napari_medclipsam.annotation.worker_events import Done
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = "brain tumor"

@@ -120,9 +120,26 @@ def saliency() -> str:
     return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
 
 
+def false_alarms() -> str:
+    """Findings that are called present where they are not: lite, and each saliency method of a small CLIP."""
+    found = read("false_alarms")
+    keys = ("with", "without", "ROC area", "false alarms at 90 %", "found, as shipped", "false alarms, as shipped")
+    tables = []
+    if "lite" in found:
+        rows = [[name, *(row[key] for key in keys)] for name, row in found["lite"].items()]
+        tables.append(table(["medclipsam-lite", *keys], rows))
+    if "clip" in found:
+        methods = {name: sets for name, sets in found["clip"].items() if name != "encoder"}
+        more = (*keys, "ROC area of specificity")
+        rows = [[m, name, *(row[key] for key in more)] for m, sets in methods.items() for name, row in sets.items()]
+        tables.append(table(["small CLIP", "", *more], rows))
+    return "\n\n".join(tables)
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency):
+    parts = (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency, false_alarms)
+    for part in parts:
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

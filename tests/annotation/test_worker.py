@@ -15,14 +15,13 @@ import pytest
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.requests import EmbedRequest
-from napari_medclipsam.annotation.worker import (
-    OF_IMAGE,
+from napari_medclipsam.annotation.worker import OF_IMAGE, ModelWorker
+from napari_medclipsam.annotation.worker_events import (
     Done,
     Event,
     Failed,
     Loading,
     ModelChoice,
-    ModelWorker,
     NotReady,
     Progressed,
     Ready,

@@ -84,6 +84,15 @@ def test_a_version_that_was_deleted_is_passed_over_and_its_name_not_given_again(
     assert add(project, "4").name == "v0004"
 
 
+def test_a_version_that_another_was_learnt_from_is_not_deleted(project):
+    add(project, "1")
+    child = register(project, {"model": project / "written1"}, lineage("2") | {"parent": "v0001"})
+    with pytest.raises(LearningError, match="v0002 was learnt from v0001"):
+        delete(project, "v0001")
+    delete(project, child.name)
+    assert delete(project, "v0001") > 0
+
+
 def test_a_damaged_file_is_found_before_it_is_loaded(project):
     promote(project, add(project).name, "gate")
     assert isinstance(load_active(project, Blind()), Levels)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_medclipsam.errors import PromptError
-from napari_medclipsam.prompting.text import MAX_PHRASE_LENGTH, MAX_STRUCTURES, parse_structures
+from napari_medclipsam.prompting.text import MAX_PHRASE_LENGTH, MAX_STRUCTURES, parse_structures, phrasings_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_any_text_gives_phrases_or_a_refusal(text):
         return
     assert 1 <= len(phrases) <= MAX_STRUCTURES
     assert all(p and ";" not in p and len(p) <= MAX_PHRASE_LENGTH for p in phrases)
+
+
+def test_phrasings_one_a_line_each_once():
+    assert phrasings_of(["brain  tumor", "", "Brain tumor", "glioma"]) == ("brain tumor", "glioma")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [([" "], "no phrasing"), (["left lung; right lung"], "several structures"), ([f"mass {n}" for n in range(7)], "7")],
+)
+def test_phrasings_that_can_not_be_compared(lines, told):
+    with pytest.raises(PromptError, match=told):
+        phrasings_of(lines)

@@ -10,8 +10,8 @@ import pytest
 from clip_samples import TOWERS, make_encoder, noise_image
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import TextGrounder
-from napari_medclipsam.saliency.grounder import MIN_SPECIFICITY, ClipGrounder
+from napari_medclipsam.models.contracts import MIN_SPECIFICITY, TextGrounder
+from napari_medclipsam.saliency.grounder import ClipGrounder
 from napari_medclipsam.saliency.methods import METHODS
 from napari_medclipsam.saliency.prompt_book import prompt_book
 

@@ -146,6 +146,21 @@ def test_back_and_forth(school, folder):
     one.page.versions.promote.click()
     one.until(lambda: one.learning.using is not None)
     assert active_version(folder).name == "v0001" and "v0001 is in use from now on." in one.said
+    assert not one.page.versions.delete.isEnabled()
+
+
+def test_a_version_that_is_not_in_use_is_deleted_after_a_question(school, folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(questions, "delete_version", lambda parent, *told: asked.append(told) or len(asked) > 1)
+    one = school(folder)
+    one.learn()
+    one.learning.roll_back()
+    one.settle()
+    for n_left in (1, 0):
+        one.page.versions.delete.click()
+        one.settle()
+        one.until(lambda n=n_left: len(one.rows) == n)
+    assert asked[0][0] == "v0001" and asked[0][1] > 0 and "v0001 is deleted." in one.said
 
 
 def test_two_versions_on_the_slice_and_on_pictures(school, folder, dice):

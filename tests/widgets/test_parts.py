@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import ModelChoice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.napari_io import image_layer
 from napari_medclipsam.saliency.methods import METHODS
@@ -189,8 +189,9 @@ def test_a_saliency_method_is_chosen_for_clip_models_only(open_desk, monkeypatch
     page.models.setCurrentIndex(page.models.findData("biomedclip+lite"))
     page.methods.setCurrentIndex(page.methods.findData("m2ib"))
     page.methods.activated.emit(page.methods.currentIndex())
-    assert page.methods.isVisibleTo(page) and page.method_line.text() == METHODS["m2ib"].line
-    assert desk.dock.workspace.model == ModelChoice("biomedclip+lite", None, "m2ib")
+    assert page.methods.isVisibleTo(page) and METHODS["m2ib"].explanation in page.method_line.text()
+    wanted = ModelChoice("biomedclip+lite", None, "m2ib")
+    desk.qtbot.waitUntil(lambda: desk.dock.workspace.model == wanted)
     page.models.setCurrentIndex(page.models.findData("lite"))
     page.models.activated.emit(page.models.currentIndex())
     assert not page.methods.isVisibleTo(page)

@@ -8,7 +8,7 @@ import torch
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QDockWidget
 
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import ModelChoice
 from napari_medclipsam.widgets._actions import ACTIONS
 from synthetic import Both
 
@@ -157,7 +157,7 @@ def test_the_cross_of_the_dock_ends_all_work(desk, threads) -> None:
 
 
 def test_a_model_that_can_t_be_loaded_is_said(desk) -> None:
-    from napari_medclipsam.annotation.worker import NotReady
+    from napari_medclipsam.annotation.worker_events import NotReady
 
     desk.dock.workspace.work._on_posted(NotReady(ModelChoice("sam-vit-h"), "Model 'sam-vit-h' is not installed."))
     assert "can't be used" in desk.dock.status.model.text() and "not installed" in desk.message

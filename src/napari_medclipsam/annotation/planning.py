@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_medclipsam.annotation.book import Ticket
+from napari_medclipsam.annotation.phrasings import PhrasingsRequest
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import EmbedRequest, MaskRequest, TextRequest
@@ -14,7 +16,7 @@ from napari_medclipsam.annotation.stack_requests import PropagationRequest, Volu
 from napari_medclipsam.annotation.states import PackedMask
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.prompting.propagation import mask_logits_of
-from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.prompting.text import parse_structures, phrasings_of
 
 if TYPE_CHECKING:
     from napari_medclipsam.annotation.session import Session
@@ -25,6 +27,11 @@ def plan_text(session: Session, at: SliceAt, text: str) -> TextRequest:
     parse_structures(text)
     image = session.image.slice_pixels(at, session.window)
     return TextRequest(at, text, image, session.image.turn(at), session.ticket(at), session.options)
+
+
+def plan_phrasings(session: Session, at: SliceAt, lines: Iterable[str]) -> PhrasingsRequest:
+    """See `Session.plan_phrasings`."""
+    return PhrasingsRequest(at, phrasings_of(lines), session.image.slice_pixels(at, session.window))
 
 
 def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | None) -> MaskRequest:

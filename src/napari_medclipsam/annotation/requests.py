@@ -25,8 +25,10 @@ from napari_medclipsam.prompting.propagation import joined_masks
 from napari_medclipsam.reading_view import Turn
 from napari_medclipsam.results import SliceResult, StructureResult
 from napari_medclipsam.saliency.certainty import Certainty
+from napari_medclipsam.saliency.work import watched
 
-Progress = Callable[[int, int], None]
+#: Told (slices done, slices in all); while a slow map is made, with the share of its slice that is done.
+Progress = Callable[[float, int], None]
 Cancelled = Callable[[], bool]
 Verdict = Literal["found", "unsure", "not in this image", "not known"]
 
@@ -39,6 +41,17 @@ def models_name(grounder: TextGrounder, segmenter: PromptableSegmenter) -> str:
     """Return what records call the models that answered: "lite", "biomedclip+sam-vit-b"; with a version where known."""
     models: list[Any] = [grounder] if grounder is segmenter else [grounder, segmenter]
     return "+".join(f"{m.name} {getattr(m, 'version', '')}".strip() for m in models)
+
+
+def verdict_of(seen: SaliencyMap, is_drawn: bool = True) -> Verdict:
+    """Return how sure a model is that a structure is in the slice, given whether a mask of it could be drawn."""
+    if not seen.known:
+        return "not known"
+    if not seen.depends_on_text:
+        return "not in this image"
+    if abs(seen.presence - 0.5) < _UNSURE or (seen.present and not is_drawn):
+        return "unsure"
+    return "found" if seen.present else "not in this image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +81,7 @@ class TextAnswer:
     @property
     def verdict(self) -> Verdict:
         """How sure the model is that the structure is in the slice."""
-        seen = self.saliency
-        if not seen.known:
-            return "not known"
-        if abs(seen.presence - 0.5) < _UNSURE or (seen.present and not self.mask_yx.any()):
-            return "unsure"
-        return "found" if seen.present else "not in this image"
+        return verdict_of(self.saliency, bool(self.mask_yx.any()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +126,8 @@ class TextRequest:
         cancelled: Cancelled | None = None,
     ) -> TextOutcome:
         """Ask the models; see `pipeline.segment_slice` for what it raises."""
-        result = segment_slice(self.image, self.text, grounder, segmenter, self.options)
+        asked = watched(grounder, progress, cancelled)
+        result = segment_slice(self.image, self.text, asked, segmenter, self.options)
         answers, look = stored_answers(result, self.turn), look_of(self.image)
         return TextOutcome(self, answers, look, models_name(grounder, segmenter))
 

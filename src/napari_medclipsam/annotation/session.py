@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 
 import numpy as np
@@ -10,6 +11,7 @@ from napari_medclipsam.annotation import applying, planning
 from napari_medclipsam.annotation.book import Change, Ticket
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.labelling import Labelling
+from napari_medclipsam.annotation.phrasings import PhrasingsRequest
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import (
@@ -78,6 +80,18 @@ class Session(Labelling):
             If there is no such slice, or the window can't be used.
         """
         return planning.plan_text(self, at, self.text if text is None else text)
+
+    def plan_phrasings(self, at: SliceAt, lines: Iterable[str]) -> PhrasingsRequest:
+        """Plan to see what several phrasings, one a line, find in a slice; nothing is proposed.
+
+        Raises
+        ------
+        PromptError
+            As `prompting.text.phrasings_of`.
+        ImageError
+            As `plan_text`.
+        """
+        return planning.plan_phrasings(self, at, lines)
 
     def plan_mask(self, at: SliceAt, key: ObjectKey | None = None, prompts: Prompts | None = None) -> MaskRequest:
         """Plan to outline an object, by default the current one, from its prompts, or from those it is about to get.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from napari_medclipsam.pipeline import PipelineOptions, segment_slices
 from napari_medclipsam.prompting.propagation import Carried, blended, propagate
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.saliency.certainty import Certainty
+from napari_medclipsam.saliency.work import SaliencyCancelled, watched
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,7 @@ class PropagationRequest:
         """Fill the spans."""
         runs = [(span, start) for span in self.spans for start in self._starts(span)]
         visit = _Visit(sum(last - first + 1 for (first, last), _ in runs), progress, cancelled)
+        asked = watched(grounder, visit.part, cancelled)
         found: dict[int, Carried] = {}
         visited: set[int] = set()
         for span in self.spans:
@@ -105,7 +109,8 @@ class PropagationRequest:
             for start in self._starts(span):
                 indices = range(span[0], span[1] + 1) if start < span[0] else range(span[1], span[0] - 1, -1)
                 slices = visit.slices(self.image, self.at, self.window, indices)
-                ways.append({c.index: c for c in propagate(self._start(start), slices, segmenter, grounder, self.text)})
+                carried = propagate(self._start(start), slices, segmenter, asked, self.text)
+                ways.append({c.index: c for c in visit.until_cancelled(carried)})
                 visit.skip(len(indices) - len(ways[-1]))
             if visit.stopped:
                 # Half of a span between two anchors is no answer; beyond the outermost anchor it is.
@@ -187,7 +192,8 @@ class VolumeRequest:
         proposals: dict[int, dict[str, Proposal]] = {}
         certainties: dict[int, dict[str, Certainty]] = {}
         known = False
-        for index, result in segment_slices(slices, self.text, grounder, segmenter, self.options):
+        asked = watched(grounder, visit.part, cancelled)
+        for index, result in visit.until_cancelled(segment_slices(slices, self.text, asked, segmenter, self.options)):
             known |= result.known
             answers = stored_answers(result, turn)
             certainties[index] = {a.saliency.text: a.certainty for a in answers}
@@ -236,6 +242,18 @@ class _Visit:
             self.looks[index] = look_of(pixels)
             yield index, pixels
             self.skip(1)
+
+    def until_cancelled(self, found: Iterator[T]) -> Iterator[T]:
+        """Yield what is found until the user cancels in the middle of a slice."""
+        try:
+            yield from found
+        except SaliencyCancelled:
+            self.stopped = True
+
+    def part(self, done: int, total: int) -> None:
+        """Tell how far the slice at work is."""
+        if self._progress is not None and done < total:
+            self._progress(self._done + done / total, self._total)
 
     def skip(self, n: int) -> None:
         """Count slices as done."""

@@ -8,143 +8,60 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from napari_medclipsam.annotation.requests import Cancelled, EmbedRequest, Progress
+from napari_medclipsam.annotation.requests import EmbedRequest, Progress
+from napari_medclipsam.annotation.worker_events import (
+    Done,
+    Event,
+    Failed,
+    Loading,
+    ModelChoice,
+    NotReady,
+    Progressed,
+    Ready,
+    Request,
+    Started,
+    Timed,
+)
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.saliency.grounder import ClipGrounder
+from napari_medclipsam.saliency.methods import DEFAULT_METHOD
 from napari_medclipsam.saliency.pair import load_pair
+from napari_medclipsam.saliency.work import SaliencyCancelled
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
 _URGENT = ("mask", "text")
 #: What concerns the image on screen.
-OF_IMAGE = (*_URGENT, "propagation", "volume")
+OF_IMAGE = (*_URGENT, "phrasings", "propagation", "volume")
 #: Showing what versions draw.
 VERSIONS = "versions"
 _ORDER = (*OF_IMAGE, "scan", VERSIONS)
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
+# After this the pace of a request says something about how long it will take.
+_PACE_S = 2.0
 _ON_CPU = "The graphics card is out of memory, so the work goes on on the processor, more slowly."
-
-
-class Request(Protocol):
-    """What the worker runs: everything that `Session.plan_…` returns."""
-
-    @property
-    def kind(self) -> str:
-        """A newer request of the same kind takes the place of one that waits."""
-        ...
-
-    def run(
-        self,
-        grounder: TextGrounder,
-        segmenter: PromptableSegmenter,
-        progress: Progress | None = None,
-        cancelled: Cancelled | None = None,
-    ) -> Any:
-        """Do the work and return the outcome."""
-        ...
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which models to use.
-
-    Parameters
-    ----------
-    name : str
-        ``MODEL`` or ``GROUNDER+SEGMENTER``.
-    device : str, optional
-        Where; None: the best there is.
-    saliency_method : str, optional
-        For CLIP models alone; see `saliency.methods`.
-    project : pathlib.Path, optional
-        Folder of a project whose version in use answers, where it has one of this model.
-    version : str
-        The name of that version.
-    """
-
-    name: str = "lite"
-    device: str | None = None
-    saliency_method: str | None = None
-    project: Path | None = None
-    version: str = ""
-
-    @property
-    def title(self) -> str:
-        """For the user: "lite", "lite v0003"."""
-        return f"{self.name} {self.version}".strip()
-
-
-@dataclass(frozen=True, eq=False)
-class Loading:
-    """The models are being loaded."""
-
-    choice: ModelChoice
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """The models are loaded; `message` says where it is not what was asked for (a graphics card that was full)."""
-
-    choice: ModelChoice
-    message: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class NotReady:
-    """The models can't be loaded; `message` says why and what to do. Requests fail until another choice works."""
-
-    choice: ModelChoice
-    message: str
-
-
-@dataclass(frozen=True, eq=False)
-class Started:
-    """A request has begun; one `Done` or `Failed` will follow."""
-
-    request: Request
-
-
-@dataclass(frozen=True, eq=False)
-class Progressed:
-    """A request on many slices has done `done` of `total`."""
-
-    request: Request
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, eq=False)
-class Done:
-    """A request has ended; give `outcome` to `Session.apply`. It is None when a newer request took its place."""
-
-    request: Request
-    outcome: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Failed:
-    """A request has failed; `message` is fit to show, `error` has the traceback."""
-
-    request: Request
-    message: str
-    error: Exception
-
-
-Event = Loading | Ready | NotReady | Started | Progressed | Done | Failed
 
 
 @dataclass(eq=False)
 class _Run:
-    """A request that runs, and whether it is to stop before its next slice."""
+    """A request that runs, whether it is to stop before its next slice, and for how long it gave way to others."""
 
     request: Request
     stop: bool = False
     replaced: bool = False
+    began: float = field(default_factory=time.monotonic)
+    waited_s: float = 0.0
+
+    def left_s(self, done: float, total: int) -> float | None:
+        """Return the seconds until the end at the pace so far; None before that means anything."""
+        worked_s = time.monotonic() - self.began - self.waited_s
+        return worked_s / done * (total - done) if done > 0 and worked_s > _PACE_S else None
 
 
 class ModelWorker:
@@ -194,6 +111,9 @@ class ModelWorker:
             for run in self._runs:
                 if run.request.kind == request.kind and request.kind not in _URGENT:
                     run.stop = run.replaced = True
+                elif run.request.kind == request.kind == "text":
+                    # A slow one ends between its steps; the answer of a fast one still counts.
+                    run.stop = True
             self._changed.notify()
 
     def prefetch(self, requests: Sequence[EmbedRequest]) -> None:
@@ -275,11 +195,13 @@ class ModelWorker:
     def _use(self, choice: ModelChoice, message: str = "") -> None:
         """Load models; on a graphics card without room for them, on the processor."""
         self._emit(Loading(choice))
-        self._models, self._refusal = None, ""
-        _free_memory()
+        self._refusal = ""
         try:
             try:
-                self._models = self._loaded(choice)
+                self._models = self._with_method(choice)
+                if self._models is None:
+                    _free_memory()
+                    self._models = self._loaded(choice)
             except Exception as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -293,6 +215,27 @@ class ModelWorker:
             return
         self._choice = choice
         self._emit(Ready(choice, message))
+        self._time_methods()
+
+    def _time_methods(self) -> None:
+        """Tell what the methods of a CLIP model cost; where nothing is known of it yet, measure a forward pass."""
+        if self._models is not None and isinstance(grounder := self._models[0], ClipGrounder):
+            if not grounder.times.seconds():
+                # What can't be timed says why when it is asked for a map.
+                with suppress(Exception):
+                    grounder.time_forward()
+            self._emit(Timed(grounder.times.seconds()))
+
+    def _with_method(self, choice: ModelChoice) -> Pair | None:
+        """Return the loaded models with the method of a choice: the weights are read once for all methods.
+
+        None for another model; then nothing is loaded any more.
+        """
+        models, self._models = self._models, None
+        is_same = choice == replace(self._choice, saliency_method=choice.saliency_method)
+        if models is None or not is_same or not isinstance(models[0], ClipGrounder):
+            return None
+        return models[0].with_method(choice.saliency_method or DEFAULT_METHOD), models[1]
 
     def _loaded(self, choice: ModelChoice) -> Pair:
         more = {"saliency_method": choice.saliency_method, "project": choice.project}
@@ -306,14 +249,18 @@ class ModelWorker:
         self._emit(Started(request))
         try:
             outcome = self._outcome(run)
+        except SaliencyCancelled:
+            ended: Event = Done(request, None)
         except Exception as error:
-            ended: Event = Failed(request, _sentence(error), error)
+            ended = Failed(request, _sentence(error), error)
         else:
             ended = Done(request, None if run.replaced else outcome)
         with self._changed:
             self._runs.remove(run)
             self._ahead_from = time.monotonic() + _PAUSE_S
         self._emit(ended)
+        if request.kind == "text":
+            self._time_methods()
 
     def _run_ahead(self, request: EmbedRequest, line: deque[EmbedRequest]) -> None:
         """Encode a slice ahead; what gave way to something urgent goes back to the head of its line."""
@@ -348,7 +295,7 @@ class ModelWorker:
         raise MedclipsamError(self._refusal or _ON_CPU)
 
     def _progress_of(self, run: _Run) -> Progress:
-        return lambda done, total: self._emit(Progressed(run.request, done, total))
+        return lambda done, total: self._emit(Progressed(run.request, done, total, run.left_s(done, total)))
 
     def _is_stopped(self, run: _Run) -> bool:
         """Answer what can't wait, between two slices of other work; then tell whether that is to stop.
@@ -358,14 +305,23 @@ class ModelWorker:
         if run.request.kind not in _ORDER:
             with self._changed:
                 return run.stop or bool(self._waiting or self._wanted)
-        before = _URGENT if run.request.kind in OF_IMAGE else OF_IMAGE
-        while run.request.kind not in _URGENT and not run.stop:
+        before = _before(run.request.kind)
+        while not run.stop:
             with self._changed:
                 urgent = self._take(before)
             if urgent is None:
                 break
+            began = time.monotonic()
             self._run(urgent)
+            run.waited_s += time.monotonic() - began
         return run.stop
+
+
+def _before(kind: str) -> Sequence[str]:
+    """Return the kinds that do not wait until work of a kind is done."""
+    if kind in _URGENT:
+        return _URGENT[: _URGENT.index(kind)]
+    return _URGENT if kind in OF_IMAGE else OF_IMAGE
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -86,7 +86,7 @@ def _write_pictures(answer: _Answer, folder: Path) -> None:
     result = answer.best
     caption = f"Sample brain, slice {answer.best_index}"
     write_png(render_preview(image, result, caption, answer.view.sides), folder / "overview.png")
-    write_png(draw_saliency(image, result), folder / "saliency.png")
+    write_png(draw_saliency(image, result.saliency_yx), folder / "saliency.png")
     write_png(draw_prompts(image, result), folder / "prompts.png")
     write_png(draw_mask(image, result), folder / "mask.png")
     # A volume to try `medclipsam segment` on.

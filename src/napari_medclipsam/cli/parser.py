@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam import __version__
+from napari_medclipsam.prompting.text import MAX_PHRASINGS
 from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
 _DESCRIPTION = "Find and outline structures in medical images by naming them. Research use only; not a medical device."
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for add in (
         _add_segment,
+        _add_compare,
         _add_models,
         _add_doctor,
         _add_evaluate,
@@ -94,6 +96,25 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         "--preview", type=Path, metavar="PNG", help="also write a picture of the result; folder for many inputs"
     )
     p.add_argument("--json", action="store_true", help="print one JSON object per input")
+    _add_reading(p)
+
+
+def _add_compare(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("compare", parents=[common], help="several phrasings side by side on one slice")
+    p.add_argument("input", type=Path, metavar="INPUT", help="image, NIfTI file, or DICOM file or folder")
+    p.add_argument(
+        "--text", nargs="+", required=True, metavar="PHRASING", help=f"the phrasings, at most {MAX_PHRASINGS}"
+    )
+    _add_loaded_models(p)
+    p.add_argument(
+        "--output", type=Path, metavar="PNG", help="where the pictures go (default: NAME_compare.png in this folder)"
+    )
+    p.add_argument("--slice", type=_positive, metavar="N", help="which slice of a volume, from 1 (default: the middle)")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_reading(p)
+
+
+def _add_reading(p: argparse.ArgumentParser) -> None:
     p.add_argument("--volume-index", type=int, metavar="N", help="which volume of a 4D file, from 0")
     p.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     p.add_argument(

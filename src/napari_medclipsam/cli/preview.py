@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,13 @@ from scipy import ndimage
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.results import SliceResult, StructureResult
+from napari_medclipsam.saliency.overlay import overlaid
 
 # Okabe and Ito's palette, told apart with every common colour blindness, in the order of contrast on gray.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
 
-# Five anchors of matplotlib's viridis: rises evenly in lightness, so it also reads without colour.
-_VIRIDIS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
-
 _PANEL_PX = 512
+_SMALL_PX, _SHEET_COLUMNS = 320, 3
 _MARGIN_PX = 12
 _LINE_PX = 26
 _FONT_PX = 18
@@ -39,7 +39,7 @@ def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple
     sides : tuple of str
         Letters for the left and the right edge, see `ReadingView.sides`.
     """
-    left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result)
+    left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result.saliency_yx)
     for panel in (left, right):
         _write_sides(panel, sides)
     lines = [caption, *(_legend(s) for s in result.structures)]
@@ -62,16 +62,56 @@ def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple
     return sheet
 
 
+def render_comparison(
+    image: Slice, maps: Sequence[np.ndarray], captions: Sequence[str], title: str, sides: tuple[str, str] = ("", "")
+) -> Image.Image:
+    """Return a sheet of maps of one slice, each over its own lines.
+
+    Parameters
+    ----------
+    image : Slice
+        The slice.
+    maps : sequence of numpy.ndarray
+        float in [0, 1] at image size.
+    captions : sequence of str
+        Of each; a line of its own after each line break.
+    title : str
+        First line of the sheet.
+    sides : tuple of str
+        As for `render_preview`.
+    """
+    panels = [draw_saliency(image, values_yx, _SMALL_PX) for values_yx in maps]
+    for panel in panels:
+        _write_sides(panel, sides)
+    n_columns, font = min(_SHEET_COLUMNS, len(panels)), _font()
+    n_lines = max(caption.count("\n") + 1 for caption in captions)
+    words = max(font.getlength(line) for caption in captions for line in caption.splitlines())
+    cell = max(panels[0].width, int(words)) + _MARGIN_PX, panels[0].height + n_lines * _LINE_PX + _MARGIN_PX
+    size = n_columns * cell[0] + _MARGIN_PX, -(-len(panels) // n_columns) * cell[1] + _LINE_PX + 2 * _MARGIN_PX
+    sheet = Image.new("RGB", (max(size[0], int(font.getlength(title)) + 2 * _MARGIN_PX), size[1]), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN_PX, _MARGIN_PX // 2), title, fill=_INK, font=font)
+    for place, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
+        x = place % n_columns * cell[0] + _MARGIN_PX
+        y = place // n_columns * cell[1] + _LINE_PX + _MARGIN_PX
+        sheet.paste(panel, (x, y))
+        for row, line in enumerate(caption.splitlines()):
+            draw.text((x, y + panel.height + row * _LINE_PX), line, fill=_INK, font=font)
+    return sheet
+
+
 def draw_image(image: Slice) -> Image.Image:
     """Return a slice as RGB, enlarged to a fixed size with square millimetres."""
     pixels = image.pixels if image.pixels.ndim == 3 else np.repeat(image.pixels[..., None], 3, axis=2)
-    return Image.fromarray(pixels).resize(_size_xy(image), Image.Resampling.BICUBIC)
+    return Image.fromarray(pixels).resize(image.drawn_size_xy(_PANEL_PX), Image.Resampling.BICUBIC)
 
 
 def draw_mask(image: Slice, result: SliceResult, boxes: bool = False) -> Image.Image:
     """Return the slice with each structure tinted and outlined, and on request its boxes."""
     canvas = np.asarray(draw_image(image), np.float32)
-    labels = np.asarray(Image.fromarray(result.label_yx).resize(_size_xy(image), Image.Resampling.NEAREST))
+    labels = np.asarray(
+        Image.fromarray(result.label_yx).resize(image.drawn_size_xy(_PANEL_PX), Image.Resampling.NEAREST)
+    )
     for structure in result.structures:
         mask = labels == structure.label
         colour = np.asarray(colour_of(structure.label), np.float32)
@@ -81,13 +121,10 @@ def draw_mask(image: Slice, result: SliceResult, boxes: bool = False) -> Image.I
     return _with_prompts(picture, image, result, points=False) if boxes else picture
 
 
-def draw_saliency(image: Slice, result: SliceResult) -> Image.Image:
-    """Return the saliency in colour over the slice."""
-    values = np.clip(result.saliency_yx, 0, 1)
-    steps = np.linspace(0, 1, len(_VIRIDIS))
-    heat = np.stack([np.interp(values, steps, _VIRIDIS[:, c]) for c in range(3)], axis=-1).astype(np.uint8)
-    over = Image.fromarray(heat).resize(_size_xy(image), Image.Resampling.BILINEAR)
-    return Image.blend(draw_image(image), over, 0.6)
+def draw_saliency(image: Slice, values_yx: np.ndarray, longest_px: int = _PANEL_PX) -> Image.Image:
+    """Return a saliency map in colour over its slice."""
+    size_xy = image.drawn_size_xy(longest_px)
+    return Image.fromarray(overlaid(image, values_yx)).resize(size_xy, Image.Resampling.BICUBIC)
 
 
 def draw_prompts(image: Slice, result: SliceResult) -> Image.Image:
@@ -133,15 +170,6 @@ def _write_sides(picture: Image.Image, sides: tuple[str, str]) -> None:
     draw, middle = ImageDraw.Draw(picture), picture.height / 2
     for letter, x, anchor in ((sides[0], 6, "lm"), (sides[1], picture.width - 6, "rm")):
         draw.text((x, middle), letter, fill=_INK, font=_font(), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
-
-
-def _size_xy(image: Slice) -> tuple[int, int]:
-    """Return the size at which a slice is drawn: its longer side in mm (or pixels) fills a panel."""
-    height, width = image.shape_yx
-    row_mm, column_mm = image.spacing_mm or (1.0, 1.0)
-    tall, wide = height * row_mm, width * column_mm
-    scale = _PANEL_PX / max(tall, wide)
-    return (max(1, round(wide * scale)), max(1, round(tall * scale)))
 
 
 def _legend(structure: StructureResult) -> str:

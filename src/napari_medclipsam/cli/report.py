@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.files import atomic_path
-from napari_medclipsam.saliency.grounder import MIN_SPECIFICITY
+from napari_medclipsam.models.contracts import MIN_SPECIFICITY
 
 
 @dataclass
@@ -24,7 +24,7 @@ class StructureReport:
     seen: bool = False  # the model's own verdict in some slice; `present` also needs a mask
     present: bool = False
     presence: float = 0.0
-    specificity: float = 0.0
+    specificity: float | None = None
     estimated_iou: float = 0.0
     mask_pixels: int = 0
     mask_ml: float | None = None
@@ -101,7 +101,8 @@ def _verdict(structure: StructureReport) -> str:
         return "not known"
     if structure.seen and not structure.present:
         return f"seen ({structure.presence:.2f}) but not located"
-    if not structure.seen and structure.presence > 0.5 and structure.specificity <= MIN_SPECIFICITY:
+    deaf = structure.specificity is not None and structure.specificity <= MIN_SPECIFICITY
+    if not structure.seen and structure.presence > 0.5 and deaf:
         return f"not present (presence {structure.presence:.2f}, but the map hardly depends on the text)"
     if not structure.present:
         return f"not present (presence {structure.presence:.2f})"

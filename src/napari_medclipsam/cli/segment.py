@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED, UNEXPECTED, report_error
 from napari_medclipsam.cli.outputs import DEFAULT_FOLDER, Job, expand_inputs, plan_jobs, require_apart
-from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.cli.progress import progress_bar, shown_on
 from napari_medclipsam.cli.report import Report, write_csv
 from napari_medclipsam.cli.segment_input import Request, segment_input
 from napari_medclipsam.errors import MedclipsamError
@@ -97,7 +97,7 @@ class _Batch:
 
     def _attempt(self, job: Job, bar: tqdm) -> Report:
         """Return the report of one input, whatever happens to it."""
-        progress = None if self._csv_path else _slices_on(bar)
+        progress = None if self._csv_path else shown_on(bar)
         try:
             return segment_input(job, self._request, progress)
         except Exception as error:
@@ -120,13 +120,3 @@ class _Batch:
     def _save(self) -> None:
         if self._csv_path is not None and self._reports:
             write_csv(self._reports, self._csv_path)
-
-
-def _slices_on(bar: tqdm):  # type: ignore[no-untyped-def]
-    """Return a progress callback that shows slices on `bar`."""
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return show

@@ -108,7 +108,8 @@ class _Run:
         told.seen |= found.saliency.present
         told.present |= found.present
         told.presence = max(told.presence, found.presence)
-        told.specificity = max(told.specificity, found.saliency.specificity)
+        if found.saliency.specificity is not None:
+            told.specificity = max(told.specificity or 0.0, found.saliency.specificity)
         told.nearest_phrase = told.nearest_phrase or found.saliency.nearest_phrase
         for box in found.boxes_xyxy if found.present else ():
             stored_index, stored_box = self.view.box_to_stored(index, box)

@@ -43,7 +43,7 @@ class EvaluationResult:
         For each absent text, the share of the positive images where a mask was drawn for it.
     specificity : Summary
         How much the maps of the positive images differ from those of meaningless words, in [0, 1]; the mean over the
-        phrases of the text.
+        phrases of the text; of none where the model has no meaningless words to compare with.
     seconds_per_image : dict
         Mean of embed, ground, segment and total for the text.
     """
@@ -81,8 +81,9 @@ class EvaluationResult:
                 (f"NSD at {NSD_TOLERANCE_PX:g} px", _spread(self.nsd)),
                 ("box IoU", _spread(self.box_iou)),
                 ("present and drawn", f"{self.found_share:.1%}"),
-                ("specificity", _spread(self.specificity)),
             ]
+        if self.specificity.n:
+            lines.append(("specificity", _spread(self.specificity)))
         if self.normal_false_positive_rate is not None:
             lines.append(("normal but drawn", f"{self.normal_false_positive_rate:.1%}"))
         lines += [(f'absent "{text}" drawn', f"{rate:.1%}") for text, rate in self.absent_false_positive_rate.items()]
@@ -184,7 +185,8 @@ def _score(result: SliceResult, truth_yx: np.ndarray, scores: dict[str, list[flo
     scores["dsc"].append(dice(mask_yx, truth_yx))
     scores["nsd"].append(normalized_surface_dice(mask_yx, truth_yx, NSD_TOLERANCE_PX))
     scores["found"].append(float(result.present))
-    scores["specificity"].append(float(np.mean([s.saliency.specificity for s in result.structures])))
+    known = [s.saliency.specificity for s in result.structures if s.saliency.specificity is not None]
+    scores["specificity"] += [float(np.mean(known))] if known else []
     boxes = np.asarray(result.boxes_xyxy, float).reshape(-1, 4)
     if not len(boxes):
         scores["box"].append(0.0)

@@ -45,3 +45,11 @@ class Slice:
     def shape_yx(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+
+    def drawn_size_xy(self, longest_px: int) -> tuple[int, int]:
+        """Return (width, height) of a drawing with square millimetres (or pixels) whose longer side is `longest_px`."""
+        height, width = self.shape_yx
+        row_mm, column_mm = self.spacing_mm or (1.0, 1.0)
+        tall, wide = height * row_mm, width * column_mm
+        scale = longest_px / max(tall, wide)
+        return (max(1, round(wide * scale)), max(1, round(tall * scale)))

@@ -243,7 +243,7 @@ def delete(project: Path, name: str) -> int:
     Raises
     ------
     LearningError
-        If there is none, or it is in use.
+        If there is none, it is in use, or another version was learnt from it: that could not be told any more.
     OutputError
         If it can't be deleted.
     """
@@ -251,6 +251,8 @@ def delete(project: Path, name: str) -> int:
         version = find_version(project, name)
         if version.name == _active(_deeds(project)):
             raise LearningError(f"{name} is in use. Go back to the version before first (versions rollback).")
+        if children := [one.name for one in list_versions(project) if one.lineage.get("parent") == name]:
+            raise LearningError(f"{', '.join(children)} was learnt from {name}. Delete that first, or keep both.")
         try:
             # First out of the register, then file by file.
             doomed = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=models_folder(project)))

@@ -15,6 +15,9 @@ import numpy as np
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
 
+# Below this a map says the same as that of a meaningless prompt. Not calibrated: it only stops what is plainly deaf.
+MIN_SPECIFICITY = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
@@ -32,8 +35,9 @@ class SaliencyMap:
         The model's own verdict: its calibrated threshold applied to `presence`.
     known : bool
         False when the model does not know the phrase: then the map is empty and `present` is False.
-    specificity : float
-        In [0, 1]: how much the map differs from that of a meaningless prompt (1: not at all alike).
+    specificity : float, optional
+        In [0, 1]: how much the map differs from that of a meaningless prompt (1: not at all alike). None where there is
+        no such prompt, as for a class that readers have taught.
     nearest_phrase : str
         The known phrase that is nearest in meaning; "" where the model has no list of phrases.
     is_outline : bool
@@ -45,9 +49,14 @@ class SaliencyMap:
     presence: float
     present: bool
     known: bool = True
-    specificity: float = 1.0
+    specificity: float | None = None
     nearest_phrase: str = ""
     is_outline: bool = False
+
+    @property
+    def depends_on_text(self) -> bool:
+        """False where the map is so much like that of a meaningless prompt that it says nothing about the text."""
+        return self.specificity is None or self.specificity > MIN_SPECIFICITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +156,34 @@ class TextGrounder(Protocol):
 
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
         """Return where `text` is seen in `image`."""
+        ...
+
+
+@runtime_checkable
+class ComparesTexts(TextGrounder, Protocol):
+    """A text grounder that answers several texts about one image for less than the price of each by itself."""
+
+    def compare(self, image: Slice, texts: Sequence[str]) -> list[SaliencyMap]:
+        """Return a map for each text, in their order."""
+        ...
+
+
+@runtime_checkable
+class GroundsInSteps(TextGrounder, Protocol):
+    """A text grounder that may take long, and so tells how far it is and can be stopped between its steps."""
+
+    def watched(
+        self, progress: Callable[[int, int], None] | None, cancelled: Callable[[], bool] | None
+    ) -> TextGrounder:
+        """Return the same grounder under somebody's eyes.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with (steps done, steps in all) of a map.
+        cancelled : callable, optional
+            Asked before each step; True ends the map with `SaliencyCancelled`.
+        """
         ...
 
 

@@ -167,9 +167,14 @@ def _scan_case(
 
 
 def _one_by_one(progress: Callable[[int], None] | None) -> Progress:
-    def told(done: int, total: int) -> None:
-        if progress is not None:
-            progress(1)
+    n_told = 0
+
+    def told(done: float, total: int) -> None:
+        nonlocal n_told
+        # A slow map also tells of parts of its slice.
+        if progress is not None and int(done) > n_told:
+            progress(int(done) - n_told)
+            n_told = int(done)
 
     return told
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 from napari_medclipsam.errors import PromptError
 
 MAX_PHRASE_LENGTH = 300
 MAX_STRUCTURES = 20
+MAX_PHRASINGS = 6
 
 
 def parse_structures(text: str) -> tuple[str, ...]:
@@ -37,3 +39,24 @@ def parse_structures(text: str) -> tuple[str, ...]:
     if len(phrases) > MAX_STRUCTURES:
         raise PromptError(f"The text lists {len(phrases)} structures and {MAX_STRUCTURES} is the limit; split it.")
     return tuple(phrases.values())
+
+
+def phrasings_of(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the phrasings that are written one in a line, each once; empty lines are left out.
+
+    Raises
+    ------
+    PromptError
+        If there is none, there are more than `MAX_PHRASINGS`, or a line can't be asked or names several structures.
+    """
+    found: dict[str, str] = {}
+    for line in filter(str.strip, lines):
+        phrase, *others = parse_structures(line)
+        if others:
+            raise PromptError(f'"{line.strip()}" names several structures; write one phrasing in a line.')
+        found.setdefault(phrase.casefold(), phrase)
+    if not found:
+        raise PromptError("There is no phrasing to compare; write each in a line of its own.")
+    if len(found) > MAX_PHRASINGS:
+        raise PromptError(f"{len(found)} phrasings do not fit side by side and {MAX_PHRASINGS} is the limit.")
+    return tuple(found.values())

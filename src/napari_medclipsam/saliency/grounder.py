@@ -7,15 +7,18 @@ to rank, and expect absent findings to be called present.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import SaliencyMap
+from napari_medclipsam.models.contracts import MIN_SPECIFICITY, SaliencyMap
 from napari_medclipsam.saliency.maps import at_image_size, likeness, min_max
+from napari_medclipsam.saliency.method_times import MethodTimes
 from napari_medclipsam.saliency.methods import DEFAULT_METHOD, make_method
 from napari_medclipsam.saliency.prompt_book import PromptBook, is_readable, prompt_book
 from napari_medclipsam.saliency.tower import Tower
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
     from napari_medclipsam.models.clip import OpenClipEncoder
 
-# Below this a map says the same as that of meaningless words. Not calibrated: it only stops what is plainly deaf.
-MIN_SPECIFICITY = 0.05
 # Text towers read every text at their full length: a few at a time keeps the memory small.
 _TEXT_BATCH = 16
 
@@ -66,30 +67,46 @@ class ClipGrounder:
     ) -> None:
         self.name = f"{encoder.name}:{method}"
         self.encoder = encoder
+        self.method = method
+        self.times = MethodTimes()
         self._method = make_method(method, Tower.of(encoder), settings)
         self._book = book or prompt_book()
         self._contrast = contrast
         self._vectors: dict[str, np.ndarray] = {}
+        self._work = Work()
 
-    def saliency(
-        self,
-        image: Slice,
-        text: str,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> SaliencyMap:
+    def with_method(self, method: str) -> ClipGrounder:
+        """Return the same model with another method and its default settings; weights and vectors are shared.
+
+        Raises
+        ------
+        ModelError
+            As the class itself.
+        """
+        other = copy.copy(self)
+        other.name, other.method = f"{self.encoder.name}:{method}", method
+        other._method = make_method(method, Tower.of(self.encoder))
+        return other
+
+    def time_forward(self) -> None:
+        """Time the model on a slice, so that `times` knows what every method costs."""
+        gray = np.arange(256, dtype=np.uint8)
+        image = Slice(np.ascontiguousarray(np.broadcast_to(gray, (256, 256))))
+        self.times.measure_forward(lambda: self.encoder.embed_image(image))
+
+    def watched(
+        self, progress: Callable[[int, int], None] | None, cancelled: Callable[[], bool] | None
+    ) -> ClipGrounder:
+        """See `GroundsInSteps`."""
+        other = copy.copy(self)
+        other._work = Work(progress, cancelled)
+        return other
+
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
         """Return where `text` is seen in `image`; see `compare`."""
-        return self.compare(image, [text], progress=progress, cancelled=cancelled)[0]
+        return self.compare(image, [text])[0]
 
-    def compare(
-        self,
-        image: Slice,
-        texts: Sequence[str],
-        *,
-        progress: Callable[[int, int], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> list[SaliencyMap]:
+    def compare(self, image: Slice, texts: Sequence[str]) -> list[SaliencyMap]:
         """Return a map for each of several texts, or phrasings of one, for little more than the cost of one.
 
         Parameters
@@ -98,8 +115,6 @@ class ClipGrounder:
             The slice as the reader sees it.
         texts : sequence of str
             A text that is there twice is answered once. One that is not written in Latin letters is not known.
-        progress, cancelled : callable, optional
-            As for ``saliency.work.Work``.
 
         Returns
         -------
@@ -107,7 +122,7 @@ class ClipGrounder:
             In the order of `texts`. ``presence`` is the logistic function of the model's scale times the cosine of the
             text over the best of its opposites and the null prompts. ``specificity`` is one minus the correlation with
             the map of meaningless words; 0 for a constant map. ``present`` needs presence above 0.5 and specificity
-            above `MIN_SPECIFICITY`.
+            above ``models.contracts.MIN_SPECIFICITY``.
 
         Raises
         ------
@@ -119,15 +134,18 @@ class ClipGrounder:
         if any(not text.strip() for text in texts):
             raise PromptError("The text is empty. Say what to look for, such as 'brain tumor'.")
         known = [text for text in dict.fromkeys(texts) if is_readable(text)]
-        answers = self._answers(image, known, Work(progress, cancelled)) if known else {}
+        answers = self._answers(image, known) if known else {}
         return [answers.get(text) or _not_known(image, text) for text in texts]
 
-    def _answers(self, image: Slice, texts: Sequence[str], work: Work) -> dict[str, SaliencyMap]:
+    def _answers(self, image: Slice, texts: Sequence[str]) -> dict[str, SaliencyMap]:
         import torch
 
         device = self.encoder.device
         asked = np.stack([*(self._direction(text) for text in texts), self._mean(self._book.meaningless)])
-        maps, vector = self._method.maps(self.encoder.image_tensor(image), torch.from_numpy(asked).to(device), work)
+        pixels, vectors = self.encoder.image_tensor(image), torch.from_numpy(asked).to(device)
+        # Several texts at once say little about what one costs.
+        with self.times.measured(self.method, self._work) if len(texts) == 1 else nullcontext():
+            maps, vector = self._method.maps(pixels, vectors, self._work)
         if not (torch.isfinite(maps).all() and torch.isfinite(vector).all()):
             raise ModelError(
                 f"Model {self.encoder.name!r} gave numbers that are not finite on {device}. Try --device cpu."

@@ -89,10 +89,12 @@ class GScoreCam:
 
         masks = min_max(channels)
         vectors = []
-        with torch.inference_mode():
-            for start in range(0, len(masks), self._settings.batch):
-                work.step(start, len(masks))
+        for start in range(0, len(masks), self._settings.batch):
+            # Outside of inference mode: between two steps another map may be made, which needs gradients.
+            work.step(start, len(masks))
+            with torch.inference_mode():
                 part = at_size(masks[start : start + self._settings.batch], pixels.shape[-2:])
                 vectors.append(self._tower.encode(pixels * part[:, None]))
         work.step(len(masks), len(masks))
-        return texts @ torch.cat(vectors).T
+        with torch.inference_mode():
+            return texts @ torch.cat(vectors).T

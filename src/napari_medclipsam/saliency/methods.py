@@ -36,9 +36,9 @@ class MethodInfo:
         How the literature calls it.
     explanation : str
         One line: what it does and when to choose it.
-    seconds : float
-        What a slice costs at ViT-B/16 on the two cores of docs/benchmarks.md: the map of the text and that of
-        meaningless words, from the processor time that benchmarks/saliency.py measures.
+    passes : float
+        What a slice costs, in forward passes of the image tower: the map of the text and that of meaningless words,
+        after what benchmarks/saliency.py measures at ViT-B/16. Seconds are another machine's: see `method_times`.
     module, method, settings : str
         Where it is: a module of this package, the class, and the dataclass of its parameters.
     """
@@ -46,15 +46,15 @@ class MethodInfo:
     name: str
     title: str
     explanation: str
-    seconds: float
+    passes: float
     module: str
     method: str
     settings: str
 
     @property
     def line(self) -> str:
-        """The explanation with the time, for a help text or a tool tip."""
-        return f"{self.explanation} About {self.seconds:g} s a slice on two cores."
+        """The explanation with the cost, for a help text or a tool tip."""
+        return f"{self.explanation} Costs about {self.passes:g} forward passes a slice."
 
 
 DEFAULT_METHOD = "legrad"
@@ -65,7 +65,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "legrad",
             "LeGrad",
             "Which patches the attention should look at more; fast enough for live use.",
-            0.5,
+            1.5,
             "legrad",
             "LeGrad",
             "LeGradSettings",
@@ -74,7 +74,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "gradcam",
             "Grad-CAM",
             "Gradient-weighted channels of the last block; the papers' baseline.",
-            0.4,
+            1.2,
             "gradcam",
             "GradCam",
             "GradCamSettings",
@@ -83,7 +83,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "gscorecam",
             "gScoreCAM",
             "Tries the 300 strongest channels as masks (MedCLIP-SAM); slow, smooth maps.",
-            130,
+            350,
             "gscorecam",
             "GScoreCam",
             "GScoreCamSettings",
@@ -92,7 +92,7 @@ METHODS: Mapping[str, MethodInfo] = {
             "m2ib",
             "M2IB",
             "Adds noise until the text stops fitting (MedCLIP-SAMv2, its best); tight maps.",
-            15,
+            55,
             "m2ib",
             "M2ib",
             "M2ibSettings",

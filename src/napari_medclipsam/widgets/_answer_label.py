@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtWidgets import QLabel
 
-from napari_medclipsam.annotation.requests import TextAnswer
+from napari_medclipsam.annotation.requests import TextAnswer, Verdict
+from napari_medclipsam.models.contracts import SaliencyMap
 
 # A sign besides the word: read at a glance, and without colours.
-_SIGNS = {"found": "✔", "unsure": "?", "not in this image": "–", "not known": "✘"}
+SIGNS: Mapping[Verdict, str] = {"found": "✔", "unsure": "?", "not in this image": "–", "not known": "✘"}
 _TIP = (
     "Found, unsure, or not in this image: the model's own verdict, with its score from 0 to 1.\n"
-    "A calibrated answer, not a diagnosis."
+    "Specificity, from 0 to 1: how much the map differs from that of meaningless words.\n"
+    "Near 0 the text did not matter, and nothing is called found.\n"
+    "Not a diagnosis."
 )
 
 
@@ -33,6 +36,15 @@ class AnswerLabel(QLabel):
 
 def _line(answer: TextAnswer) -> str:
     seen = answer.saliency
-    score = f" {seen.presence:.2f}" if seen.known else ""
-    nearest = f"; the nearest it knows: {seen.nearest_phrase}" if not seen.known and seen.nearest_phrase else ""
-    return f"{_SIGNS[answer.verdict]} {seen.text}: {answer.verdict}{score}{nearest}"
+    if not seen.known:
+        nearest = f"; the nearest it knows: {seen.nearest_phrase}" if seen.nearest_phrase else ""
+        return f"{SIGNS[answer.verdict]} {seen.text}: {answer.verdict}{nearest}"
+    return f"{SIGNS[answer.verdict]} {seen.text}: {answer.verdict} {figures(seen)}"
+
+
+def figures(seen: SaliencyMap) -> str:
+    """Return presence and specificity as they stand beside a verdict."""
+    if seen.specificity is None:
+        return f"{seen.presence:.2f}"
+    deaf = "" if seen.depends_on_text else ": the map hardly depends on the text"
+    return f"{seen.presence:.2f}, specificity {seen.specificity:.2f}{deaf}"

@@ -16,7 +16,7 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_medclipsam.annotation.places import SliceAt
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import ModelChoice
 from napari_medclipsam.errors import OutputError
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.napari_io import sample_layers

@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medclipsam.annotation.text_history import TextHistory
-from napari_medclipsam.annotation.worker import VERSIONS, Event, ModelChoice, Ready
+from napari_medclipsam.annotation.worker import VERSIONS
+from napari_medclipsam.annotation.worker_events import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
@@ -37,6 +38,7 @@ from napari_medclipsam.widgets._learning_badge import LearningBadge, LearningRow
 from napari_medclipsam.widgets._learning_desk import LearningDesk
 from napari_medclipsam.widgets._mask_exchange import MaskExchange
 from napari_medclipsam.widgets._options_page import OptionsPage
+from napari_medclipsam.widgets._phrasings import PhrasingsWindow
 from napari_medclipsam.widgets._project_desk import ProjectDesk, release
 from napari_medclipsam.widgets._project_page import ProjectPage
 from napari_medclipsam.widgets._queue_desk import QueueDesk
@@ -87,7 +89,8 @@ class MedClipSamDock(QWidget):
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
         history = TextHistory()
-        self.find_row = FindRow(self._find, history)
+        self.find_row = FindRow(self._find, self._compare, history)
+        self.phrasings = PhrasingsWindow(self.workspace, self.ask, self)
         self.answers = AnswerLabel()
         self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
         self.tools = ToolButtons(self.verbs)
@@ -228,6 +231,9 @@ class MedClipSamDock(QWidget):
     def _find(self, text: str) -> None:
         self.setFocus()
         self.verbs.find(text)
+
+    def _compare(self) -> None:
+        self.phrasings.open_with([text for text in self.find_row.field.text().split(";") if text.strip()])
 
     def _set_opacity(self, opacity: float) -> None:
         if self.workspace.saliency is not None:
@@ -371,6 +377,7 @@ class MedClipSamDock(QWidget):
         self.workspace.work.happened.disconnect(self._on_event)
         self.status.close_activity()
         self.keys.unbind()
+        self.phrasings.shut()
         self.second.shut()
         self.learning.shut()
         self.project.shut()

@@ -19,11 +19,13 @@ class FindRow(QWidget):
     ----------
     find : callable
         Told the text when the user presses Enter or the button.
+    compare : callable
+        Called when the user wants to see several phrasings side by side.
     history : TextHistory
         Gets the texts.
     """
 
-    def __init__(self, find: Callable[[str], None], history: TextHistory) -> None:
+    def __init__(self, find: Callable[[str], None], compare: Callable[[], None], history: TextHistory) -> None:
         super().__init__()
         self._find = find
         self.field = _Field(history)
@@ -38,6 +40,9 @@ class FindRow(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)
         layout.addWidget(self.button)
+        tip = "Compare several phrasings side by side in the slice on screen."
+        self.compare = Button("", tip, compare, "compare")
+        layout.addWidget(self.compare)
 
     def suggest(self, phrases: Iterable[str]) -> None:
         """Complete to these phrases from now on."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
-from napari_medclipsam.annotation.worker import Done, Event, Failed
+from napari_medclipsam.annotation.worker_events import Done, Event, Failed
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning.showing import Drawn, Picture, Pictures, Shown, SideBySide, shown_slices
 from napari_medclipsam.widgets._learning_layers import VersionLayers

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_medclipsam.annotation.worker import Event, Loading, ModelChoice, NotReady, Ready
+from napari_medclipsam.annotation.worker_events import Event, ModelChoice
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning import wording
 from napari_medclipsam.learning.contracts import Budget, Settings
@@ -27,9 +26,10 @@ from napari_medclipsam.learning.overview import Overview, Patients, read_overvie
 from napari_medclipsam.learning.run import Request
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.trigger import LearningSettings
-from napari_medclipsam.learning.versions import Version, promote, roll_back
+from napari_medclipsam.learning.versions import Version, delete, promote, roll_back
 from napari_medclipsam.learning.worker import Worker
 from napari_medclipsam.widgets import _questions as questions
+from napari_medclipsam.widgets._learning_in_use import VersionInUse
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class LearningDesk(QObject):
         self._worker: Worker | None = None
         self._patients: Patients | None = None
         self._is_looking = self._look_again = self._is_left = False
-        self._loaded: ModelChoice | None = None
-        self._used: ModelChoice | None = None
-        self._refused = ""
+        self._in_use = VersionInUse(workspace, lambda: (self.folder, self.overview))
         self._trouble = ""
         self._last_act = 0.0
         self._tried_at = 0
@@ -96,7 +94,6 @@ class LearningDesk(QObject):
         self._timer.timeout.connect(self._on_timer)
         self._told.connect(self._on_told, Qt.ConnectionType.QueuedConnection)
         self.said.connect(workspace.said)
-        workspace.dressed = self._dressed
         workspace.refreshed.connect(self._on_act)
         workspace.work.happened.connect(self._on_event)
         workspace.viewer.mouse_drag_callbacks.append(self._on_press)
@@ -134,10 +131,7 @@ class LearningDesk(QObject):
     @property
     def using(self) -> Version | None:
         """The version that answers in this window; None where it is the model itself."""
-        choice = self._loaded
-        if choice is None or not choice.version or choice.project != self.folder:
-            return None
-        return self.overview.version(choice.version)
+        return self._in_use.version
 
     @property
     def model(self) -> ModelChoice:
@@ -199,6 +193,14 @@ class LearningDesk(QObject):
             self.said.emit(f"{now} is in use again.")
 
         self._do(partial(roll_back, project.folder, project.reader), done)
+
+    @said_on_error
+    def delete(self, version: Version) -> None:
+        """Delete a version, if the reader says so."""
+        project = self._desk.require_project()
+        if questions.delete_version(self._parent, version.name, version.size_bytes):
+            said = f"{version.name} is deleted."
+            self._do(partial(delete, project.folder, version.name), lambda _: self.said.emit(said))
 
     @said_on_error
     def keep_settings(self, settings: LearningSettings) -> None:
@@ -282,7 +284,7 @@ class LearningDesk(QObject):
             self._trouble = found.trouble
             if found.trouble:
                 self.said.emit(found.trouble)
-        self._adopt()
+        self._in_use.adopt()
         if not is_same:
             self.changed.emit()
 
@@ -320,35 +322,9 @@ class LearningDesk(QObject):
         if settings.is_due(n_accepted, n_before) and (is_idle or not settings.only_when_idle):
             self.learn(settings.learner, settings.minutes, f"{n_accepted - n_before} new slices")
 
-    # Which version answers.
-
-    def _dressed(self, choice: ModelChoice) -> ModelChoice:
-        active = self.overview.active
-        fits = (
-            active is not None
-            and not active.trouble
-            and active.name != self._refused
-            and active.lineage["base"]["name"] == choice.name
-        )
-        self._used = (
-            replace(choice, project=self.folder, version=active.name) if active is not None and fits else choice
-        )
-        return self._used
-
-    def _adopt(self) -> None:
-        """Have the version in use loaded, where another one is."""
-        choice, before = self.workspace.model, self._used
-        if choice is not None and self._dressed(choice) != before:
-            self.workspace.use_model(choice)
-
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, (Loading, Ready)):
-            self._loaded = event.choice if isinstance(event, Ready) else None
+        if self._in_use.take(event):
             self.changed.emit()
-        elif isinstance(event, NotReady) and event.choice.project is not None:
-            # Labelling goes on with the model itself.
-            self._refused = event.choice.version
-            self._adopt()
         elif getattr(getattr(event, "request", None), "kind", "") in _OF_USER:
             self._on_act()
 
@@ -371,7 +347,8 @@ class LearningDesk(QObject):
         self._leave()
         self.project, self._worker, self._patients = project, None, None
         self.overview, self.status = Overview(), Status()
-        self._refused = self._trouble = ""
+        self._trouble = ""
+        self._in_use.forget()
         self._tried_at, self._is_left = 0, False
         self._timer.stop()
         if project is not None:
@@ -379,7 +356,7 @@ class LearningDesk(QObject):
             self._patients = Patients(project.folder, project.id)
             self._timer.start(_LOOK_MS)
             self.look()
-        self._adopt()
+        self._in_use.adopt()
         self.changed.emit()
 
     def _post(self, folder: Path, status: Status) -> None:

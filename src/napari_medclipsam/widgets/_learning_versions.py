@@ -69,6 +69,8 @@ class VersionsPage(QWidget):
         self.promote = Button("Promote", "Put the selected version into use.", self._promote, "accept")
         tip = "Go back to what was in use before this version."
         self.roll_back = Button("Roll back", tip, learning.roll_back, "undo")
+        tip = "Delete the selected version from the disk, after a question. One in use, or learnt from, can't be."
+        self.delete = Button("Delete …", tip, self._delete, "clear")
         self.first, self.second = _names("Drawn in orange."), _names("Drawn in blue.")
         tip = "Draw the current class with both versions over the slice on screen: the first orange, the second blue."
         self.on_screen = Button("On this slice", tip, self._on_screen, "compare")
@@ -91,7 +93,7 @@ class VersionsPage(QWidget):
         column.addWidget(self.table)
         column.addWidget(self.words)
         for widgets in (
-            (self.promote, self.roll_back),
+            (self.promote, self.roll_back, self.delete),
             (self.first, QLabel("and"), self.second),
             (self.on_screen, self.away),
             (self.pictures,),
@@ -126,6 +128,7 @@ class VersionsPage(QWidget):
         may = not learning.refusal and not learning.is_busy
         usable = version is not None and not version.trouble and version.state != "promoted"
         self.promote.setEnabled(may and usable)
+        self.delete.setEnabled(may and version is not None and version.state != "promoted")
         self.roll_back.setEnabled(may and (learning.overview.active is not None or bool(learning.overview.trouble)))
         is_pair = bool(versions) and self.first.currentData() != self.second.currentData() and not compare.is_busy
         self.on_screen.setEnabled(is_pair)
@@ -181,6 +184,10 @@ class VersionsPage(QWidget):
     def _promote(self) -> None:
         if self.selected is not None:
             self._learning.promote(self.selected.name)
+
+    def _delete(self) -> None:
+        if self.selected is not None:
+            self._learning.delete(self.selected)
 
     def _on_screen(self) -> None:
         self._compare.on_screen(self.first.currentData(), self.second.currentData())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from napari_medclipsam.annotation.worker import ModelChoice
+from napari_medclipsam.annotation.worker_events import Event, Loading, ModelChoice, Timed
+from napari_medclipsam.learning.wording import duration
 from napari_medclipsam.models.registry import list_models
 from napari_medclipsam.models.store import ModelState, state_of
 from napari_medclipsam.saliency.methods import METHODS
@@ -26,6 +27,7 @@ _OVERLAPS = {
     "score": "the one with the better score has it",
 }
 _AUTO = "the best there is"
+_TRIED_MS = 400
 
 
 class OptionsPage(QWidget):
@@ -45,12 +47,17 @@ class OptionsPage(QWidget):
         self.models = self._choice("Which model reads the text, and which one draws the masks.", self._use_model)
         for name, title in model_choices():
             self.models.addItem(title, name)
-        self.methods = self._choice("How a CLIP model shows where it looks.", self._use_model)
+        tip = "How a CLIP model shows where it looks. What was asked in the slice on screen is asked again."
+        self.methods = self._choice(tip, self._try_method)
         for name, info in METHODS.items():
             self.methods.addItem(info.title, name)
-            self.methods.setItemData(self.methods.count() - 1, info.line, Qt.ItemDataRole.ToolTipRole)
         self.method_line = QLabel()
         self.method_line.setWordWrap(True)
+        self._tried = QTimer(self)
+        self._tried.setSingleShot(True)
+        self._tried.setInterval(_TRIED_MS)
+        self._tried.timeout.connect(self._preview)
+        workspace.work.happened.connect(self._on_event)
         self.devices = self._choice("Where the models run.", self._use_model)
         self.devices.addItem(_AUTO, None)
         self.devices.addItem("cpu", "cpu")
@@ -83,6 +90,7 @@ class OptionsPage(QWidget):
         layout.addRow("Texts that you have looked for", self.clear_history)
         layout.addRow(note)
         self._form = layout
+        self._seconds: Mapping[str, float] = {}
         self._show_method()
 
     def refresh(self) -> None:
@@ -113,12 +121,39 @@ class OptionsPage(QWidget):
         self._show_method()
         self._workspace.use_model(ModelChoice(name, self.devices.currentData(), method))
 
+    def _try_method(self) -> None:
+        """Wait a moment: who goes through the list with the keyboard passes by methods that take minutes."""
+        self._show_method()
+        self._tried.start()
+
+    def _preview(self) -> None:
+        """Make the map of the slice on screen again, with the method that was chosen."""
+        self._use_model()
+        session, at = self._workspace.session, self._workspace.at
+        if session is not None and at is not None and session.answers(at):
+            self._workspace.work.submit(session.plan_text(at))
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, (Loading, Timed)):
+            # Those of another model until its own are told.
+            self._seconds = event.seconds if isinstance(event, Timed) else {}
+            self._show_method()
+
     def _show_method(self) -> None:
         """Offer a saliency method where the model needs one, and say what the chosen one does."""
         is_clip = takes_method(self.models.currentData())
         self._form.setRowVisible(self.methods, is_clip)
         self._form.setRowVisible(self.method_line, is_clip)
-        self.method_line.setText(METHODS[self.methods.currentData()].line)
+        for place, (name, info) in enumerate(METHODS.items()):
+            seconds = self._seconds.get(name)
+            self.methods.setItemText(place, info.title if seconds is None else f"{info.title}, {_about(seconds)}")
+            self.methods.setItemData(place, info.line, Qt.ItemDataRole.ToolTipRole)
+        chosen = METHODS[self.methods.currentData()]
+        seconds = self._seconds.get(chosen.name)
+        cost = "How long it takes here is measured when the model is loaded."
+        self.method_line.setText(
+            f"{chosen.explanation} {cost if seconds is None else f'Takes {_about(seconds)} a slice on this machine.'}"
+        )
 
     def _set_overlap(self) -> None:
         if self._workspace.session is not None:
@@ -143,6 +178,10 @@ class OptionsPage(QWidget):
         box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         box.activated.connect(lambda _: chosen())
         return box
+
+
+def _about(seconds: float) -> str:
+    return f"about {duration(seconds)}" if seconds >= 1 else "less than 1 s"
 
 
 def model_choices() -> list[tuple[str, str]]:

@@ -110,6 +110,12 @@ def hide_instead(parent: QWidget, reason: str) -> bool:
     return choose(parent, "Remove a class", reason, ["Hide it"]) is not None
 
 
+def delete_version(parent: QWidget, name: str, size_bytes: int) -> bool:
+    """Ask whether a version of a model goes for good."""
+    text = f"Delete {name} ({size_bytes / 1e6:.1f} MB) from the disk?\n\nIt can't be brought back."
+    return choose(parent, "Delete a version", text, ["Delete"]) is not None
+
+
 def resample(parent: QWidget, reason: str) -> bool:
     """Say why a mask does not fit; True: take the nearest voxels."""
     text = f"{reason}\n\nResampling gives each voxel of the image the label of the nearest voxel of the mask."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_medclipsam.annotation.worker import Done, Event, Failed, Progressed
+from napari_medclipsam.annotation.worker_events import Done, Event, Failed, Progressed
 from napari_medclipsam.errors import MedclipsamError, ProjectError
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.queue import QueueItem, ReviewQueue
@@ -270,7 +270,7 @@ class QueueDesk(QObject):
         if getattr(event, "request", None) is not self._desk.scan or self._desk.scan is None:
             return
         if isinstance(event, Progressed):
-            self.scanned = (event.done, event.total)
+            self.scanned = (int(event.done), event.total)
             self.changed.emit()
         elif isinstance(event, Failed):
             self._end_scan(event.message)

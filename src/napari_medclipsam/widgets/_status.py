@@ -9,13 +9,28 @@ from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_medclipsam.annotation.worker import Done, Event, Failed, Loading, NotReady, Progressed, Ready, Started
+from napari_medclipsam.annotation.worker_events import (
+    Done,
+    Event,
+    Failed,
+    Loading,
+    NotReady,
+    Progressed,
+    Ready,
+    Started,
+)
+from napari_medclipsam.learning.wording import duration
 from napari_medclipsam.widgets._buttons import Button
 
 # What is done in less needs no bar.
 _PATIENCE_MS = 500
+# Whose progress is that of the steps of a map, which mean nothing to the reader.
+_STEPS = ("text", "phrasings")
+# Of a slice, so that a slow one is seen to move.
+_PARTS = 100
 _NAMES = {
     "text": "Looking for the text",
+    "phrasings": "Comparing phrasings",
     "mask": "Outlining",
     "propagation": "Propagating",
     "volume": "Going through the slices",
@@ -109,15 +124,22 @@ class Status(QWidget):
             self._show_bar(self._running[-1])
 
     def _show_progress(self, event: Progressed) -> None:
+        if event.request.kind in _STEPS and self._patience.isActive():
+            return
         if self._activity is None:
             self._activity = progress(total=event.total, desc=_name(event.request))
             self._show_bar(event.request)
-        self.bar.setRange(0, event.total)
-        self.bar.setValue(event.done)
-        self._activity.update(event.done - self._activity.n)
+        self.bar.setRange(0, event.total * _PARTS)
+        self.bar.setValue(round(event.done * _PARTS))
+        in_steps = event.request.kind in _STEPS
+        told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total} slices"
+        left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
+        # What it is stands in the activity dock; here is room for little more than the time.
+        self.bar.setFormat(told + left)
+        self._activity.update(int(event.done) - self._activity.n)
 
     def _show_bar(self, request: object) -> None:
-        self.bar.setFormat(f"{_name(request)} %v of %m")
+        self.bar.setFormat(f"{_name(request)} …")
         self.bar.setVisible(True)
         self.stop.setVisible(True)
 

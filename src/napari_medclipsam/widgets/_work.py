@@ -15,7 +15,8 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import MaskRequest
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.annotation.worker import OF_IMAGE, Done, Event, Failed, ModelWorker
+from napari_medclipsam.annotation.worker import OF_IMAGE, ModelWorker
+from napari_medclipsam.annotation.worker_events import Done, Event, Failed
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.widgets._libraries import load_beside_opengl
 

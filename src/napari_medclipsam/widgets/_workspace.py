@@ -18,7 +18,7 @@ from napari_medclipsam.annotation.book import Change
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import NO_PROMPTS, Prompts
 from napari_medclipsam.annotation.session import Session
-from napari_medclipsam.annotation.worker import Event, ModelChoice, Ready
+from napari_medclipsam.annotation.worker_events import Event, ModelChoice, Ready
 from napari_medclipsam.errors import MedclipsamError, PromptError
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.widgets import _adapters as adapters

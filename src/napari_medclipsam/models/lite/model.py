@@ -33,6 +33,7 @@ from napari_medclipsam.models.lite.text import TextEncoder
 
 _NULL_PHRASE = "image"
 _REMEMBERED = 8
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ class LiteModel:
         found = self.grounded(image, text, familiarity.vector, offset)
         region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[familiarity.structure]]
         score = min(found.presence, region) if region < LEAST_PROBABILITY else found.presence
-        return replace(found, presence=score, present=score >= 0.5, nearest_phrase=familiarity.nearest_phrase)
+        present = score >= 0.5 and found.depends_on_text
+        return replace(found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase)
 
     @torch.inference_mode()
     def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float) -> SaliencyMap:
@@ -330,8 +332,10 @@ def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
 
 
 def _difference(values: np.ndarray, null_values: np.ndarray) -> float:
-    """Return 1 minus the correlation of two maps, in [0, 1]: whether the text mattered."""
-    if values.std() < 1e-6 or null_values.std() < 1e-6:
+    """Return 1 minus the correlation of two maps, in [0, 1]: whether the text mattered; 0 for a map that is flat."""
+    if values.std() < _FLAT:
+        return 0.0
+    if null_values.std() < _FLAT:
         return 1.0
     return float(np.clip(1.0 - np.corrcoef(values.ravel(), null_values.ravel())[0, 1], 0.0, 1.0))
 

@@ -1,0 +1,91 @@
+"""``medclipsam compare``: several phrasings of one question, side by side on one slice."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_medclipsam.annotation.requests import verdict_of
+from napari_medclipsam.cli import DONE, REFUSED
+from napari_medclipsam.cli.outputs import plan_jobs, require_apart
+from napari_medclipsam.cli.preview import render_comparison, write_png
+from napari_medclipsam.cli.progress import progress_bar, shown_on
+from napari_medclipsam.errors import ImageError
+from napari_medclipsam.images.io import read_image
+from napari_medclipsam.models.contracts import SaliencyMap
+from napari_medclipsam.prompting.text import phrasings_of
+from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.comparing import compare
+from napari_medclipsam.saliency.pair import load_pair
+
+_HEAD = ("phrasing", "answer", "presence", "specificity")
+
+
+def run(args: Namespace) -> int:
+    """Write a sheet of the maps, and print a table."""
+    texts = phrasings_of(args.text)
+    require_apart([args.input], (args.output,))
+    job = plan_jobs([args.input], False, None, None, args.output)[0]
+    path = args.output or Path(f"{job.name}_compare.png")
+    view = reading_view(read_image(args.input, volume_index=args.volume_index, series_uid=args.series), args.axis)
+    index = _index(view, args.slice)
+    image = view.turned.slice_pixels(index, window=args.window)
+    grounder, _ = load_pair(args.model, args.device, args.saliency_method)
+    with progress_bar(0, "steps") as bar:
+        answers = compare(grounder, image, texts, shown_on(bar))
+    count = view.turned.n_slices()
+    caption = job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"
+    sheet = render_comparison(image, [a.values_yx for a in answers], [_words(a) for a in answers], caption, view.sides)
+    write_png(sheet, path)
+    if args.json:
+        print(json.dumps(_as_json(args.input, index, answers, path), ensure_ascii=False))
+    else:
+        print(_table([_figures(seen) for seen in answers]))
+        print(f"{caption} → {path}")
+    return DONE if any(seen.known for seen in answers) else REFUSED
+
+
+def _index(view: ReadingView, number: int | None) -> int:
+    """Return the index of a slice that was counted from 1; by default the middle one."""
+    count = view.turned.n_slices()
+    if number is None:
+        return count // 2
+    if not 1 <= number <= count:
+        raise ImageError(f"There is no slice {number}: the image has slices 1 to {count} in this plane.")
+    return number - 1
+
+
+def _figures(seen: SaliencyMap) -> tuple[str, str, str, str]:
+    if not seen.known:
+        return seen.text, verdict_of(seen), "–", "–"
+    specificity = "–" if seen.specificity is None else f"{seen.specificity:.2f}"
+    return seen.text, verdict_of(seen), f"{seen.presence:.2f}", specificity
+
+
+def _words(seen: SaliencyMap) -> str:
+    text, verdict, presence, specificity = _figures(seen)
+    own = "" if seen.specificity is None else f", specificity {specificity}"
+    return f"{text}\n{verdict} {presence}{own}" if seen.known else f"{text}\n{verdict}"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    rows = [_HEAD, *lines]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(_HEAD))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _as_json(source: Path, index: int, answers: Sequence[SaliencyMap], path: Path) -> dict[str, object]:
+    phrasings = [
+        {
+            "text": seen.text,
+            "answer": verdict_of(seen),
+            "known": seen.known,
+            "presence": round(seen.presence, 4),
+            "specificity": None if seen.specificity is None else round(seen.specificity, 4),
+            "nearest_phrase": seen.nearest_phrase,
+        }
+        for seen in answers
+    ]
+    return {"input": str(source), "slice": index + 1, "phrasings": phrasings, "sheet_path": str(path)}

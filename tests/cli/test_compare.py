@@ -1,0 +1,38 @@
+"""Phrasings side by side on the command line."""
+
+from __future__ import annotations
+
+import json
+
+from PIL import Image
+
+
+def test_a_sheet_and_a_table(run, png):
+    code, out, err = run("compare", png[0], "--text", "disk", "the bar", "carpet")
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["phrasing", "answer", "presence", "specificity"]
+    assert lines[1] == ["disk", "found", "1.00", "–"] and lines[3] == ["carpet", "not", "known", "–", "–"]
+    assert "not in this image" in out and out.splitlines()[-1] == "scan → scan_compare.png"
+    assert Image.open("scan_compare.png").width > 3 * 320
+
+
+def test_a_slice_of_a_volume_as_json(run, nifti, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    code, out, _ = run("compare", nifti[0], "--text", "disk", "bar", "--slice", 3, "--output", sheet, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["slice"] == 3 and sheet.exists()
+    assert [p["answer"] for p in told["phrasings"]] == ["found", "not in this image"]
+
+
+def test_what_is_refused(run, png, nifti):
+    for words, told in (
+        (["compare", nifti[0], "--text", "disk", "--slice", 7], "slices 1 to 6"),
+        (["compare", png[0], "--text", *(f"mass {n}" for n in range(7))], "6 is the limit"),
+        (["compare", png[0], "--text", "disk", "--output", png[0]], "replace the input"),
+        (["compare", png[0], "--text", "disk", "--output", "sheet.jpg"], ".png"),
+        (["compare", "gone.png", "--text", "disk"], "gone.png"),
+    ):
+        code, _, err = run(*words)
+        assert code == 2 and told in err, err
+    assert run("compare", png[0], "--text", "carpet")[0] == 2
