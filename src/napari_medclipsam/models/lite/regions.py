@@ -312,8 +312,9 @@ def parts_of(pixels: np.ndarray) -> np.ndarray:
     masks = []
     for cells in (3, 5):
         # Neighbours overlap by half.
-        tops, lefts = (np.linspace(0, n - n / (cells + 1) * 2, cells).round().astype(int) for n in (height, width))
         size_y, size_x = max(1, 2 * height // (cells + 1)), max(1, 2 * width // (cells + 1))
+        tops = np.linspace(0, height - size_y, cells).round().astype(int)
+        lefts = np.linspace(0, width - size_x, cells).round().astype(int)
         for top in tops:
             for left in lefts:
                 square = np.zeros((height, width), bool)
