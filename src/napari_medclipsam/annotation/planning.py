@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medclipsam.annotation.ask_request import AskRequest, Marked
 from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import EmbedRequest, MaskRequest, TextRequest
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, VolumeRequest
 from napari_medclipsam.annotation.states import PackedMask
+from napari_medclipsam.asking.regions import box_region
+from napari_medclipsam.asking.sentences import Question
+from napari_medclipsam.asking.words import checked_words
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.prompting.propagation import mask_logits_of
 from napari_medclipsam.prompting.text import parse_structures
@@ -25,6 +30,30 @@ def plan_text(session: Session, at: SliceAt, text: str) -> TextRequest:
     parse_structures(text)
     image = session.image.slice_pixels(at, session.window)
     return TextRequest(at, text, image, session.image.turn(at), session.ticket(at), session.options)
+
+
+def plan_question(
+    session: Session, at: SliceAt, asked: Question | Sequence[str], region_yx: np.ndarray | None
+) -> AskRequest:
+    """See `Session.plan_question`."""
+    if not isinstance(asked, Question):
+        asked = checked_words(asked)
+    return AskRequest(at, asked, session.image.slice_pixels(at, session.window), session.image.turn(at), region_yx)
+
+
+def marked_region(session: Session, at: SliceAt) -> Marked | None:
+    """See `Session.marked_region`."""
+    key = session.current
+    if key is None:
+        return None
+    name = session.classes[key.label].name
+    drawn = (session.labels[at.selector] == key.label) | (session.proposed[at.selector] == key.label)
+    if drawn.any():
+        return Marked(drawn, f'the mask of "{name}"')
+    boxes = session.state(at).of(key).prompts.boxes_xyxy
+    if boxes:
+        return Marked(box_region(boxes[-1], session.image.shape_yx(at)), f'the box of "{name}"')
+    return None
 
 
 def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | None) -> MaskRequest:

@@ -1,4 +1,4 @@
-"""Closed questions: presence by the grounder, the map being its evidence; properties by the encoder against opposites."""
+"""Closed questions: presence by the grounder, its map the evidence; properties by the encoder against opposites."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ _PATIENCE_MS = 500
 _NAMES = {
     "text": "Looking for the text",
     "mask": "Outlining",
+    "ask": "Answering",
     "propagation": "Propagating",
     "volume": "Going through the slices",
 }
