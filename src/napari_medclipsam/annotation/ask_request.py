@@ -1,4 +1,4 @@
-"""A question about a slice, planned on the GUI thread and run anywhere; nothing of the session changes by its answer."""
+"""A question about a slice, planned on the GUI thread and run anywhere; its answer changes nothing of the session."""
 
 from __future__ import annotations
 

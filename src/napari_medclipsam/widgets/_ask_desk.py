@@ -40,8 +40,8 @@ class AskDesk(QObject):
     ----------
     answer : Answer or None
         The newest answer to the slice on screen.
-    is_waiting : bool
-        True while the model is at it.
+    refusal : str
+        Why there is none; "" where nothing was refused.
     changed : Signal
         Any of these may be another, or the region.
     said : Signal of str
@@ -55,8 +55,10 @@ class AskDesk(QObject):
         super().__init__(parent)
         self._workspace = workspace
         self.answer: Answer | None = None
+        self.refusal = ""
         self._request: AskRequest | None = None
         self._shown: tuple[Any, Any] = (None, None)
+        self.said.connect(self._refuse)
         workspace.refreshed.connect(self._on_refreshed)
         workspace.work.happened.connect(self._on_event)
 
@@ -97,28 +99,31 @@ class AskDesk(QObject):
         self._submit(session.plan_question(at, question, region))
 
     def _submit(self, request: AskRequest) -> None:
-        self._request, self.answer = request, None
+        self._request, self.answer, self.refusal = request, None, ""
         self._workspace.work.worker.submit(request)
+        self.changed.emit()
+
+    def _refuse(self, sentence: str) -> None:
+        self._request, self.answer, self.refusal = None, None, sentence
         self.changed.emit()
 
     def _on_refreshed(self) -> None:
         shown = (self._workspace.session, self._workspace.at)
         if shown != self._shown:
             # An answer is about one slice: on another one it would be read as about that.
-            self._shown, self.answer, self._request = shown, None, None
+            self._shown, self._request, self.answer, self.refusal = shown, None, None, ""
         self.changed.emit()
 
     def _on_event(self, event: Event) -> None:
         if self._request is None or getattr(event, "request", None) is not self._request:
             return
         if isinstance(event, Failed):
-            self._request = None
-            self.said.emit(event.message)
+            self._refuse(event.message)
         elif isinstance(event, Done):
             self._request = None
             if isinstance(event.outcome, AskOutcome):
                 self._take(event.outcome)
-        self.changed.emit()
+            self.changed.emit()
 
     def _take(self, outcome: AskOutcome) -> None:
         """Show an answer and what it goes by."""

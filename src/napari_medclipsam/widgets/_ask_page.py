@@ -80,7 +80,6 @@ class AskPage(QWidget):
         self.bottom = QVBoxLayout()
         self._lay_out()
         desk.changed.connect(self.refresh)
-        desk.said.connect(self._say)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -115,19 +114,14 @@ class AskPage(QWidget):
         for button in (self.name_button, self.ask_button):
             button.setEnabled(not self._desk.is_waiting)
         answer = self._desk.answer
-        self.bars.show_candidates(() if answer is None else answer.candidates)
         if answer is not None:
             self.answer.setText(_headline(answer))
+            self.bars.show_candidates(answer.candidates)
             self.notes.setText(" ".join((*_evidence(answer), *answer.notes, DISCLAIMER)))
-        elif self._desk.is_waiting:
-            self._say("Looking …")
-        elif self.notes.text():
-            self._say("")
-
-    def _say(self, sentence: str) -> None:
-        """Show a sentence in the place of an answer."""
-        self.answer.setText(sentence)
-        self.notes.setText("")
+        else:
+            self.answer.setText("Looking …" if self._desk.is_waiting else self._desk.refusal)
+            self.bars.show_candidates(())
+            self.notes.setText("")
 
     def _name(self) -> None:
         self.words.clearFocus()
@@ -198,7 +192,8 @@ def _label(tip: str) -> QLabel:
 
 def _headline(answer: Answer) -> str:
     about = "the region" if answer.about == "region" else "the slice"
-    return f"{_SIGNS[answer.confidence]} {answer.sentence[0].upper()}{answer.sentence[1:]}\nAbout {about}: {answer.question}"
+    told = f"{_SIGNS[answer.confidence]} {answer.sentence[0].upper()}{answer.sentence[1:]}"
+    return f"{told}\nAbout {about}: {answer.question}"
 
 
 def _evidence(answer: Answer) -> tuple[str, ...]:
