@@ -26,7 +26,7 @@ FORMS = (
     "is this benign or malignant?",
     "which of these: glioma, meningioma, pituitary tumor",
 )
-_UNDERSTOOD = "Questions that are understood: " + "; ".join(FORMS) + "."
+_UNDERSTOOD = "Understood are:\n" + "\n".join(f"  {form}" for form in FORMS)
 
 # Words that ask for more than whether a thing is there, or which it is.
 _BEYOND = frozenset(

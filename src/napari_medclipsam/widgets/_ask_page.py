@@ -52,7 +52,7 @@ class AskPage(QWidget):
         self.region = _label("What is asked about: the mask of the selected class in this slice, else the newest box.")
         self.words = QPlainTextEdit()
         self.words.setToolTip("The names to choose from, one in a line. They begin as the names of your classes.")
-        self.words.setPlaceholderText("Names to choose from, one in a line")
+        self.words.setPlaceholderText("One name in a line, two or more")
         self.words.setTabChangesFocus(True)
         self.words.setFixedHeight(_ROWS * self.fontMetrics().lineSpacing() + 12)
         self.words.textChanged.connect(self._on_typed)
@@ -69,7 +69,7 @@ class AskPage(QWidget):
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.question.setCompleter(completer)
         self.ask_button = Button("Ask", "Ask it about this slice, or what is marked in it (Enter).", self._ask, "find")
-        self.answer = _label("What the model answers, and how sure it is.")
+        self.answer = _label("What the model answers, and how sure it is: sure, likely or unsure.")
         self.answer.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         font = self.answer.font()
         font.setBold(True)
@@ -93,8 +93,10 @@ class AskPage(QWidget):
         line.addWidget(self.question, 1)
         line.addWidget(self.ask_button)
         column.addWidget(self.region)
+        column.addWidget(QLabel("What is this? One of these names:"))
         column.addWidget(self.words)
         column.addLayout(buttons)
+        column.addWidget(QLabel("Or a question with a closed answer:"))
         column.addLayout(line)
         for widget in (self.answer, self.bars, self.notes):
             column.addWidget(widget)
@@ -119,9 +121,9 @@ class AskPage(QWidget):
             self.bars.show_candidates(answer.candidates)
             self.notes.setText(" ".join((*_evidence(answer), *answer.notes, DISCLAIMER)))
         else:
-            self.answer.setText("Looking …" if self._desk.is_waiting else self._desk.refusal)
+            self.answer.setText("Looking …" if self._desk.is_waiting else "")
             self.bars.show_candidates(())
-            self.notes.setText("")
+            self.notes.setText(self._desk.refusal)
 
     def _name(self) -> None:
         self.words.clearFocus()
