@@ -87,9 +87,7 @@ def test_rows(data: Path, model: Any, work: Path) -> Iterator[Item]:
         for sample in open_dataset(data / dataset).samples:
             kind = sample.columns.get("tumor") or sample.columns.get("finding", "")
             kind = "" if dataset == "chest_xray" or kind == "normal" else kind
-            structure = {"brain_mri": "brain_tumor", "breast_us": "breast_lesion", "polyps": "polyp"}.get(
-                dataset, "lungs"
-            )
+            structure = {"brain_mri": "brain_tumor", "breast_us": "breast_lesion", "polyps": "polyp"}.get(dataset, "lungs")
 
             def make(sample: Any = sample, structure: str = structure) -> dict[str, np.ndarray]:
                 image, mask = read_sample(sample)
@@ -121,9 +119,7 @@ def kept_films(data: Path, model: Any, work: Path) -> Iterator[Item]:
 
         def make(row: Any = row, names: list[str] = names) -> dict[str, np.ndarray]:
             image = read_image(next((folder / "images").glob(f"{row['name']}.*"))).slice_pixels(0)
-            masks = [
-                np.asarray(Image.open(folder / "masks" / n / f"{row['name']}.png").convert("L")) > 0 for n in names
-            ]
+            masks = [np.asarray(Image.open(folder / "masks" / n / f"{row['name']}.png").convert("L")) > 0 for n in names]
             there = [k for k, mask in enumerate(masks) if mask.any()]
             found = features(model, image, np.stack([masks[k] for k in there]))
             own = {"names": np.array([names[k] for k in there])}
@@ -158,9 +154,7 @@ def classes(model: Any, items: list[Item]) -> dict[str, Any]:
                 continue
             for name, own in vectors(heads, item).items():
                 found[name].append(own @ texts.T)
-            kinds = (
-                item.names if dataset == "chest_structures" else [item.view.kind or "normal breast"] * len(item.names)
-            )
+            kinds = item.names if dataset == "chest_structures" else [item.view.kind or "normal breast"] * len(item.names)
             truths += [list(words).index(kind) for kind in kinds]
         answers = {name: np.concatenate(own) for name, own in found.items()}
         table[question] = {"n": len(truths), "classes": len(words)}
@@ -204,9 +198,7 @@ def retrieval(model: Any, items: list[Item], data: Path, pooled_at: Path, views_
                 images = np.concatenate([_image(heads, item) for item in said])
                 found.append(recalls(images @ heads.text(vectors_).numpy().T, own))
             print(loss, seed, found[-1], flush=True)
-        table[loss] = {
-            k: [float(np.mean([f[k] for f in found])), float(np.std([f[k] for f in found]))] for k in found[0]
-        }
+        table[loss] = {k: [float(np.mean([f[k] for f in found])), float(np.std([f[k] for f in found]))] for k in found[0]}
     images = np.concatenate([_image(model._regions._heads, item) for item in said])
     table["shipped"] = {k: [v, 0.0] for k, v in recalls(images @ model.embed_text(texts).T, own).items()}
     return table

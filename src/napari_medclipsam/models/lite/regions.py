@@ -143,11 +143,7 @@ class RegionHeads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.of_region, self.of_whole, self.of_token = (
-            Standard(REGION_NUMBERS),
-            Standard(GLOBAL_NUMBERS),
-            Standard(SEEN),
-        )
+        self.of_region, self.of_whole, self.of_token = Standard(REGION_NUMBERS), Standard(GLOBAL_NUMBERS), Standard(SEEN)
         self.token = nn.Linear(SEEN, _TOKEN)
         self.where = nn.Parameter(torch.zeros(TOKENS**2, _TOKEN))
         self.token_norm = nn.LayerNorm(_TOKEN)
