@@ -20,7 +20,7 @@ from napari_medclipsam.models.lite.known import Familiarity
 from napari_medclipsam.saliency.grounder import MIN_SPECIFICITY
 from napari_medclipsam.saliency.prompt_book import is_readable
 
-PRESENCE_LIMITS = Limits(sure=0.9, likely=0.75, least=0.6)
+PRESENCE_LIMITS = Limits(sure=0.95, likely=0.85, least=0.75)
 
 
 @runtime_checkable
