@@ -124,6 +124,8 @@ class AskPage(QWidget):
             self.answer.setText("Looking …" if self._desk.is_waiting else "")
             self.bars.show_candidates(())
             self.notes.setText(self._desk.refusal)
+        for label in (self.answer, self.notes):
+            label.setVisible(bool(label.text()))
 
     def _name(self) -> None:
         self.words.clearFocus()
@@ -170,6 +172,7 @@ class _Bars(QWidget):
 
     def show_candidates(self, candidates: Sequence[Candidate]) -> None:
         """Show the first of them."""
+        self.setVisible(bool(candidates))
         for row, (name, bar) in enumerate(self.rows):
             is_there = row < len(candidates)
             name.setVisible(is_there)
@@ -200,6 +203,6 @@ def _headline(answer: Answer) -> str:
 
 def _evidence(answer: Answer) -> tuple[str, ...]:
     """Return where to look for what the answer goes by."""
-    if answer.saliency is None:
+    if answer.saliency is None or not answer.saliency.known:
         return ()
-    return (f'The saliency shows where the model sees "{answer.saliency.text}".',)
+    return (f'The saliency shows where the model looks for "{answer.saliency.text}".',)
