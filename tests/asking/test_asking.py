@@ -175,5 +175,5 @@ def test_limits_are_words_for_probabilities() -> None:
 
 
 def test_a_plain_name_is_known_without_a_vocabulary() -> None:
-    told = what_is_this(MODEL, IMAGE, MASKS["disk"], ["disk", "bar"], limits=Limits(least=0.99))
+    told = what_is_this(MODEL, IMAGE, MASKS["disk"], ["disk", "bar"], limits=Limits(0.9999, 0.999, 0.99))
     assert told.verdict == "disk"

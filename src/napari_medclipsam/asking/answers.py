@@ -24,14 +24,11 @@ class Limits:
     ----------
     sure, likely, least : float
         The least probability of an answer that is called so; below `least` the model can't tell.
-    lead : float
-        The least lead of the best candidate over the second.
     """
 
-    sure: float = 0.9
-    likely: float = 0.75
-    least: float = 0.5
-    lead: float = 0.15
+    sure: float
+    likely: float
+    least: float
 
     def confidence(self, probability: float, is_calibrated: bool = True) -> Confidence:
         """Return how sure an answer of a probability is; "" where it is none.

@@ -93,6 +93,9 @@ class LiteModel:
     """
 
     name = "lite"
+    # A region further than this from all of some names is none of them: so are 99 in 100 lesions of other organs, and
+    # 1 in 100 of those that were named rightly, among the pictures held out.
+    least_cosine = 0.4
 
     def __init__(
         self, files: LiteFiles, encoder_hash: str, device: str = "cpu", cache: EmbeddingCache | None = None
