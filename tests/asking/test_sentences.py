@@ -29,6 +29,7 @@ from napari_medclipsam.errors import PromptError
             *("which of these: glioma, meningioma, pituitary tumor", "choice"),
             *(("glioma", "meningioma", "pituitary tumor"), "", ""),
         ),
+        ("is this a polyp or normal mucosa?", "choice", ("polyp", "normal mucosa"), "", ""),
         ("What is this: polyp or lung?", "choice", ("polyp", "lung"), "", ""),
     ],
 )
@@ -63,6 +64,7 @@ def test_every_form_that_is_shown_is_understood(text: str) -> None:
             "腫瘍はありますか",
         ),
         *("is there a \x00?", "is there a " + "very " * 30 + "large mass?", "is there", "is there a 1?", "is this?"),
+        *("is this normal?", "is there normal breast tissue?", "is the lung healthy?"),
     ],
 )
 def test_what_is_not_understood_is_refused(text: str) -> None:

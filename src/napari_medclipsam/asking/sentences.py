@@ -38,6 +38,8 @@ _BEYOND = frozenset(
         *("which", "what", "where", "who", "why", "how", "when", "and", "if", "that", "because"),
     ]
 )
+# To a text encoder normal tissue is tissue with something: it is compared with other names, never looked for.
+_NORMAL = frozenset(["normal", "healthy", "unremarkable", "clear", "abnormal"])
 _PLACE = re.compile(
     r"\s+(?:(?P<here>here)|(?:in|on|inside|within) (?:this|the) (?P<part>region|box|area|mask|outline)"
     r"|(?:in|on) (?:this|the) (?P<all>image|slice|picture|scan))$",
@@ -182,16 +184,18 @@ def _choices_of(parts: list[str]) -> tuple[str, ...]:
     found = checked_words(parts).words
     if len(found) < 2:
         raise PromptError(f"A choice is between two names or more; got {found[0]!r} alone. {_UNDERSTOOD}")
-    return tuple(_thing(name) for name in found)
+    return tuple(_thing(name, is_compared=True) for name in found)
 
 
-def _thing(text: str) -> str:
+def _thing(text: str, *, is_compared: bool = False) -> str:
     """Return a noun without its article, or refuse what says more than a noun."""
     article = _ARTICLE.match(text)
     name = text[article.end() :].strip() if article else text.strip()
     named = words(name)
     if named & DENIALS or any(word.casefold().startswith("non-") and not opposites_of(word) for word in name.split()):
         raise PromptError(f"{name!r} denies something, which models mishear; ask whether it is there.")
+    if named & _NORMAL and not is_compared:
+        raise PromptError(f"{name!r} is told by comparison only; ask: which of these: {name}, …")
     if named & _BEYOND or "or" in named or "," in name:
         told = sorted(named & (_BEYOND | {"or"})) or [","]
         raise PromptError(
