@@ -1,6 +1,6 @@
 """Questions about regions and slices: how often medclipsam-lite answers, and how often it is right when it does.
 
-    python benchmarks/questions.py DATA [--split validation]
+    python benchmarks/questions.py DATA [--every N] [--split validation]
 
 Kinds and properties are asked about the drawn mask, presence about the slice. An image of another organ must be
 answered "no" to presence, and "can't tell" to a property that it does not have. Limits were chosen with ``--split
@@ -52,10 +52,10 @@ class Row:
     kind: str
 
 
-def test_rows(data: Path) -> Iterator[Row]:
-    """Yield the test rows of every set."""
+def test_rows(data: Path, every: int = 1, first: int = 0) -> Iterator[Row]:
+    """Yield the test rows of every set, or every so many of them."""
     for name in SETS:
-        for sample in open_dataset(data / name, "test").samples:
+        for sample in open_dataset(data / name, "test").samples[first::every]:
             image, mask = read_sample(sample)
             kind = sample.columns.get("tumor") or sample.columns.get("finding", "")
             yield Row(name, image, mask, kind if name in ("brain_mri", "breast_us") else "")
@@ -117,11 +117,12 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth test row")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     args = parser.parse_args()
     asked = Asked.of(load("lite"))
     found: dict[str, list[tuple[Answer, str]]] = {}
-    rows = test_rows(args.data) if args.split == "test" else validation_rows(args.data)
+    rows = test_rows(args.data, args.every) if args.split == "test" else validation_rows(args.data)
     for row in tqdm(rows, unit=" pictures"):
         for name, answer, right in asked_of(asked, row):
             found.setdefault(name, []).append((answer, right))
