@@ -36,9 +36,8 @@ def plan_question(
     session: Session, at: SliceAt, asked: Question | Sequence[str], region_yx: np.ndarray | None
 ) -> AskRequest:
     """See `Session.plan_question`."""
-    if not isinstance(asked, Question):
-        asked = checked_words(asked)
-    return AskRequest(at, asked, session.image.slice_pixels(at, session.window), session.image.turn(at), region_yx)
+    meant = asked if isinstance(asked, Question) else checked_words(asked)
+    return AskRequest(at, meant, session.image.slice_pixels(at, session.window), session.image.turn(at), region_yx)
 
 
 def marked_region(session: Session, at: SliceAt) -> Marked | None:
