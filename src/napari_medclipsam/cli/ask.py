@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
 from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.volume import Volume
+from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.saliency.pair import load_grounder
 
@@ -48,8 +50,11 @@ def run(args: Namespace) -> int:
     image = view.turned.slice_pixels(index, window=args.window)
     asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
     answer = asked.answer(image, region_yx, question) if question else asked.name(image, region_yx, words)
-    if args.saliency is not None:
-        _write(answer, view, index, args.saliency)
+    if args.saliency is not None and answer.saliency is not None:
+        _write(answer.saliency, view, index, args.saliency)
+    elif args.saliency is not None:
+        answer = replace(answer, notes=(*answer.notes, "No saliency is written: names are compared with the region."))
+        args.saliency = None
     _tell(args, answer, stored_index, asked.grounder.name)
     return DONE
 
@@ -119,11 +124,10 @@ def _require_apart(path: Path, source: Path, volume: Volume) -> None:
     require_suitable(path, volume)
 
 
-def _write(answer: Answer, view: ReadingView, index: int, path: Path) -> None:
-    """Write where the model looked, on the grid of the image; zero in the other slices and where nothing was seen."""
+def _write(seen: SaliencyMap, view: ReadingView, index: int, path: Path) -> None:
+    """Write where the model looked, on the grid of the image; zero in the other slices."""
     map_zyx = np.zeros(view.turned.shape_zyx, np.float32)
-    if answer.saliency is not None:
-        map_zyx[index] = answer.saliency.values_yx
+    map_zyx[index] = seen.values_yx
     write_saliency(view.to_stored(map_zyx), view.stored, path)
 
 
@@ -132,7 +136,7 @@ def _tell(args: Namespace, answer: Answer, stored_index: int, model: str) -> Non
     if args.json:
         print(json.dumps(_as_json(args, answer, stored_index, model), ensure_ascii=False))
     else:
-        print(f"{args.input}: {answer.question} {answer.sentence}")
+        print(f"{args.input}: {answer.question} → {answer.sentence}")
         for candidate in answer.candidates:
             told = f"{candidate.probability:.2f}" if candidate.known else "not known"
             print(f"  {candidate.words}: {told}")
