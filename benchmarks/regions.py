@@ -95,11 +95,13 @@ STRUCTURE_OF = {"breast_us": "breast_lesion", "brain_mri": "brain_tumor", "chest
 DATASETS = tuple(STRUCTURE_OF)
 
 
-def test_rows(data: Path, model: Any, work: Path, datasets: Sequence[str] = DATASETS, every: int = 1) -> Iterator[Item]:
-    """Test rows, or each `every`-th of them, with their captions."""
+def test_rows(
+    data: Path, model: Any, work: Path, datasets: Sequence[str] = DATASETS, every: Sequence[int] = (1, 1, 1, 1)
+) -> Iterator[Item]:
+    """Test rows with their captions, of each data set each `every`-th."""
     films = read_films(data, "test")
-    for dataset in datasets:
-        for sample in open_dataset(data / dataset).samples[::every]:
+    for dataset, step in zip(datasets, every, strict=True):
+        for sample in open_dataset(data / dataset).samples[::step]:
             kind = sample.columns.get("tumor") or sample.columns.get("finding", "")
             kind = "" if dataset == "chest_xray" or kind == "normal" else kind
             structure = STRUCTURE_OF[dataset]
@@ -368,7 +370,9 @@ def main() -> None:
     parser.add_argument("--pooled", type=Path, default=Path(".cache/lite/regions"))
     parser.add_argument("--views", type=Path, default=Path(".cache/lite"))
     parser.add_argument("--steps", type=int, default=800, help="of each training for `retrieval`")
-    parser.add_argument("--every", type=int, default=1, help="take each n-th test row")
+    parser.add_argument(
+        "--every", type=int, nargs=4, default=(1, 1, 1, 1), help=f"take each n-th test row of {', '.join(DATASETS)}"
+    )
     parser.add_argument("--train", action="store_true", help="slices of training patients; writes nothing")
     parser.add_argument("--parts", nargs="+", default=["classes", "retrieval", "slices"])
     args = parser.parse_args()

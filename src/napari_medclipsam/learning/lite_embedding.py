@@ -50,7 +50,7 @@ class EmbeddingSettings:
         Chooses weights, pictures, regions and phrasings.
     """
 
-    steps: int = 2000
+    steps: int = 1000
     batch: int = 48
     regions: int = 3
     learning_rate: float = 1e-3

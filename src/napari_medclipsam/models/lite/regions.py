@@ -298,8 +298,9 @@ def parts_of(pixels: np.ndarray) -> np.ndarray:
     masks = []
     for cells in (3, 5):
         # Neighbours overlap by half.
-        tops, lefts = (np.linspace(0, n - n / (cells + 1) * 2, cells).round().astype(int) for n in (height, width))
         size_y, size_x = max(1, 2 * height // (cells + 1)), max(1, 2 * width // (cells + 1))
+        tops = np.linspace(0, height - size_y, cells).round().astype(int)
+        lefts = np.linspace(0, width - size_x, cells).round().astype(int)
         for top in tops:
             for left in lefts:
                 square = np.zeros((height, width), bool)
@@ -312,7 +313,8 @@ def parts_of(pixels: np.ndarray) -> np.ndarray:
 def slice_score(cosines_n: np.ndarray) -> float:
     """Return how well a slice answers a text, from the cosines of its `parts_of` with it: the mean of the best three.
 
-    Of the ways that were tried on training patients (benchmarks/regions.py) it found slices with a tumour best: one
-    part alone is right by chance too often, and the whole slice hides what is small.
+    Of the ways by vectors alone it found slices with a tumour best on training patients: one part is right by chance
+    too often, and the whole slice hides what is small. For phrases that the grounding head knows, its presence is the
+    better judge by far (docs/benchmarks.md).
     """
     return float(np.sort(np.asarray(cosines_n, np.float32))[-3:].mean())
