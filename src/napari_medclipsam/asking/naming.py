@@ -15,7 +15,7 @@ from napari_medclipsam.models.contracts import RegionEncoder
 from napari_medclipsam.saliency.prompt_book import prompt_book
 
 WHAT_IS_THIS = "What is this?"
-# On the pictures held out, 0.95 and more of the sure answers are right, and about half of those below 0.6.
+# On the pictures held out, about 0.95 of the sure answers are right, and half of those below 0.6.
 LIMITS = Limits(sure=0.9, likely=0.75, least=0.6)
 
 
