@@ -5,7 +5,7 @@
 `classes` and `slices` use the heads that ship; `retrieval` trains their last layers anew with each loss on pooled views
 (`--pooled`, the folder ``work/regions`` of `medclipsam train lite`, beside its ``work`` folder `--views`) and measures
 captions of test rows. Encoded test rows are kept in FOLDER, so that a stopped run goes on. Nothing here chooses a
-threshold or a weight; what the search does by default was chosen on training patients with `--train`.
+threshold or a weight.
 Writes benchmarks/results/regions.json.
 """
 
@@ -303,11 +303,11 @@ def chance(own: np.ndarray) -> dict[str, float]:
     return found
 
 
-def slices(model: Any, data: Path, work: Path, train: bool) -> dict[str, Any]:
+def slices(model: Any, data: Path, work: Path) -> dict[str, Any]:
     """AUC of each way to rank the slices of a FLAIR volume for a text, patient by patient."""
     folder = data / "volumes" / "lgg"
     patients = sorted(p.name.removesuffix("_tumor.nii.gz") for p in folder.glob("*_tumor.nii.gz"))
-    chosen = patients[:-N_TEST_PATIENTS][-3:] if train else patients[-N_TEST_PATIENTS:]
+    chosen = patients[-N_TEST_PATIENTS:]
     texts = model.embed_text([QUERY, OPPOSITE])
     heads = model._regions._heads
     table: dict[str, Any] = {}
@@ -369,19 +369,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/benchmark-regions"))
     parser.add_argument("--pooled", type=Path, default=Path(".cache/lite/regions"))
     parser.add_argument("--views", type=Path, default=Path(".cache/lite"))
-    parser.add_argument("--steps", type=int, default=800, help="of each training for `retrieval`")
+    parser.add_argument("--steps", type=int, default=200, help="of each training for `retrieval`")
     parser.add_argument(
         "--every", type=int, nargs=4, default=(1, 1, 1, 1), help=f"take each n-th test row of {', '.join(DATASETS)}"
     )
-    parser.add_argument("--train", action="store_true", help="slices of training patients; writes nothing")
     parser.add_argument("--parts", nargs="+", default=["classes", "retrieval", "slices"])
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     model = load("lite")
-    if args.train:
-        print(json.dumps(slices(model, args.data, args.work, True), indent=1))
-        return
     path = RESULTS / "regions.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"regions": {}}
     items = []
@@ -394,7 +390,7 @@ def main() -> None:
         elif part == "retrieval":
             found = retrieval(model, items, args.data, args.pooled, args.views, args.steps)
         else:
-            found = slices(model, args.data, args.work, False)
+            found = slices(model, args.data, args.work)
         content["regions"][part] = found
         print(part, round(time.monotonic() - started), json.dumps(found, indent=1), flush=True)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
