@@ -158,6 +158,29 @@ def regions() -> str:
     return "\n\n".join(parts)
 
 
+def questions() -> str:
+    """How often a question is answered, and how often rightly at each confidence."""
+
+    def at(row: dict[str, Any], word: str) -> str:
+        return f"{row[word]['right']:.3f} (n = {row[word]['n']})" if row[word]["n"] else "–"
+
+    head = ["question", "n", "answered", "right of those", "sure", "likely", "unsure", "calibration error"]
+    rows = [
+        [
+            *(
+                name,
+                row["n"],
+                row["answered"],
+                "–" if row["right of those answered"] is None else row["right of those answered"],
+            ),
+            *(at(row, word) for word in ("sure", "likely", "unsure")),
+            "–" if row["calibration error"] is None else row["calibration error"],
+        ]
+        for name, row in read("questions").items()
+    ]
+    return table(head, rows)
+
+
 def main() -> None:
     """Print every table there are results for."""
     parts = (

@@ -27,6 +27,7 @@ ORDER = (
     "samples",
     "public_samples",
     "evaluation",
+    "asking",
     "annotation",
     "exchange",
     "projects",

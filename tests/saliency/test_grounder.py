@@ -43,7 +43,7 @@ def test_presence_compares_the_ensemble_with_opposites_and_null_prompts():
     question = book.question("brain tumor")
     vector = ENCODER.embed_image(IMAGE)
     others = [ENCODER.embed_text([text])[0] @ vector for text in (*question.negative, *book.null)]
-    contrast = ENCODER.similarity_scale * (mean_vector(question.positive) @ vector - max(others))
+    contrast = ENCODER.scale * (mean_vector(question.positive) @ vector - max(others))
     presence = ClipGrounder(ENCODER).saliency(IMAGE, "brain tumor").presence
     assert presence == pytest.approx(1 / (1 + np.exp(-contrast)), abs=1e-4)
     assert len(question.negative) == 2

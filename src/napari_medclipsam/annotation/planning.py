@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medclipsam.annotation.ask_request import AskRequest, Marked
 from napari_medclipsam.annotation.book import Ticket
 from napari_medclipsam.annotation.phrasings import PhrasingsRequest
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
@@ -14,6 +15,9 @@ from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.requests import EmbedRequest, MaskRequest, TextRequest
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, VolumeRequest
 from napari_medclipsam.annotation.states import PackedMask
+from napari_medclipsam.asking.regions import box_region
+from napari_medclipsam.asking.sentences import Question
+from napari_medclipsam.asking.words import checked_words
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.prompting.propagation import mask_logits_of
 from napari_medclipsam.prompting.text import parse_structures, phrasings_of
@@ -32,6 +36,29 @@ def plan_text(session: Session, at: SliceAt, text: str) -> TextRequest:
 def plan_phrasings(session: Session, at: SliceAt, lines: Iterable[str]) -> PhrasingsRequest:
     """See `Session.plan_phrasings`."""
     return PhrasingsRequest(at, phrasings_of(lines), session.image.slice_pixels(at, session.window))
+
+
+def plan_question(
+    session: Session, at: SliceAt, asked: Question | Sequence[str], region_yx: np.ndarray | None
+) -> AskRequest:
+    """See `Session.plan_question`."""
+    meant = asked if isinstance(asked, Question) else checked_words(asked)
+    return AskRequest(at, meant, session.image.slice_pixels(at, session.window), session.image.turn(at), region_yx)
+
+
+def marked_region(session: Session, at: SliceAt) -> Marked | None:
+    """See `Session.marked_region`."""
+    key = session.current
+    if key is None:
+        return None
+    name = session.classes[key.label].name
+    drawn = (session.labels[at.selector] == key.label) | (session.proposed[at.selector] == key.label)
+    if drawn.any():
+        return Marked(drawn, f'the mask of "{name}"')
+    boxes = session.state(at).of(key).prompts.boxes_xyxy
+    if boxes:
+        return Marked(box_region(boxes[-1], session.image.shape_yx(at)), f'the box of "{name}"')
+    return None
 
 
 def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | None) -> MaskRequest:

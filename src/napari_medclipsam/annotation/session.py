@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 import numpy as np
 
 from napari_medclipsam.annotation import applying, planning
+from napari_medclipsam.annotation.ask_request import AskRequest, Marked
 from napari_medclipsam.annotation.book import Change, Ticket
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.labelling import Labelling
@@ -22,6 +23,7 @@ from napari_medclipsam.annotation.requests import (
     TextRequest,
 )
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, StackOutcome, VolumeRequest
+from napari_medclipsam.asking.sentences import Question
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.pipeline import PipelineOptions
 
@@ -92,6 +94,25 @@ class Session(Labelling):
             As `plan_text`.
         """
         return planning.plan_phrasings(self, at, lines)
+
+    def plan_question(
+        self, at: SliceAt, asked: Question | Sequence[str], region_yx: np.ndarray | None = None
+    ) -> AskRequest:
+        """Plan to answer a closed question, or "what is this?" with the names to choose from, about a slice.
+
+        `region_yx` is the part of it that is meant, bool (rows, columns) as stored. Nothing of the session changes by
+        the answer.
+
+        Raises
+        ------
+        PromptError
+            If the names can't be used.
+        """
+        return planning.plan_question(self, at, asked, region_yx)
+
+    def marked_region(self, at: SliceAt) -> Marked | None:
+        """Return what the user has marked in a slice: the mask of the current class there, else the newest box."""
+        return planning.marked_region(self, at)
 
     def plan_mask(self, at: SliceAt, key: ObjectKey | None = None, prompts: Prompts | None = None) -> MaskRequest:
         """Plan to outline an object, by default the current one, from its prompts, or from those it is about to get.

@@ -35,7 +35,7 @@ from napari_medclipsam.saliency.work import SaliencyCancelled
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
 
-_URGENT = ("mask", "text")
+_URGENT = ("mask", "text", "ask")
 #: What concerns the image on screen.
 OF_IMAGE = (*_URGENT, "phrasings", "propagation", "volume")
 #: Showing what versions draw.
@@ -68,9 +68,9 @@ class ModelWorker:
     """One thread, one request at a time.
 
     Of each kind only the newest request waits; an older one that waits is forgotten. Masks come before texts, texts
-    before work on many slices, that before scans of other images, and these before slices that are encoded ahead.
-    While work on many slices runs, masks and texts are answered between two of its slices; while a scan runs, so is
-    work on many slices.
+    before questions, these before work on many slices, that before scans of other images, and these before slices that
+    are encoded ahead. While work on many slices runs, masks, texts and questions are answered between two of its
+    slices; while a scan runs, so is work on many slices.
 
     Parameters
     ----------

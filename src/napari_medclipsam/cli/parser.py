@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_segment,
         _add_compare,
+        _add_ask,
         _add_models,
         _add_doctor,
         _add_evaluate,
@@ -127,6 +128,45 @@ def _add_reading(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--axis", choices=("axial", "coronal", "sagittal"), help="plane to slice a volume in (default: as acquired)"
     )
+
+
+def _add_ask(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser(
+        "ask",
+        parents=[common],
+        help="ask about a slice or a region: is there a …, is this malignant, which of these, what is this",
+    )
+    p.add_argument("input", type=Path, metavar="IMAGE", help="as for segment: one image, volume or DICOM series")
+    p.add_argument(
+        "question",
+        help='a closed question such as "is there a brain tumor?", or "what is this?" with --words',
+    )
+    p.add_argument("--words", metavar="A,B,C", help='the names to choose from for "what is this?"')
+    p.add_argument("--region", type=Path, metavar="MASK", help="what is asked about: a mask on the grid of the image")
+    p.add_argument(
+        "--label", type=_positive, metavar="N", help="this label of the mask alone (default: all that is not 0)"
+    )
+    p.add_argument(
+        "--box",
+        type=_box,
+        metavar="X0,Y0,X1,Y1",
+        help="what is asked about: a box in pixels of the slice as it is stored",
+    )
+    p.add_argument(
+        "--slice",
+        type=int,
+        metavar="N",
+        help="which slice of a volume, from 0, as it is stored (default: where the region is largest)",
+    )
+    _add_loaded_models(p)
+    p.add_argument(
+        "--saliency",
+        type=Path,
+        metavar="PATH",
+        help="also write where the model looks: .nii.gz, .png (16 bit), .tif or .npy",
+    )
+    p.add_argument("--json", action="store_true", help="print JSON")
+    _add_reading(p)
 
 
 def _add_model_options(p: argparse.ArgumentParser) -> None:
@@ -408,6 +448,18 @@ def _window(text: str) -> str | tuple[float, float]:
     if not comma:
         return text
     return (float(low), float(high))
+
+
+def _box(text: str) -> tuple[float, ...]:
+    """Return the four numbers of ``X0,Y0,X1,Y1``."""
+    parts = text.split(",")
+    try:
+        numbers = tuple(float(part) for part in parts)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is no box; write X0,Y0,X1,Y1 in pixels")
+    return numbers
 
 
 def _positive(text: str) -> int:

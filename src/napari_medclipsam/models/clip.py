@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medclipsam.errors import MedclipsamError, ModelError, PromptError
+from napari_medclipsam.files import sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models import store
+from napari_medclipsam.models.clip_regions import region_vectors
 from napari_medclipsam.models.device import choose_device
 from napari_medclipsam.models.entry import ModelEntry
+from napari_medclipsam.models.region_masks import checked_masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +148,7 @@ def _build(folder: Path, text_folder: Path, *, name: str, device: str | None) ->
             "Check that its files belong together and hold tensors only, or fetch it again."
         ) from error
     network = network.eval().requires_grad_(False).to(chosen)
-    return OpenClipEncoder(network, transform, tokenizer, name=name)
+    return OpenClipEncoder(network, transform, tokenizer, name=name, version=sha256_of(weights)[:12])
 
 
 def _first_line(error: Exception) -> str:
@@ -215,7 +218,7 @@ def _offline() -> Iterator[None]:
 
 
 class OpenClipEncoder:
-    """An open_clip network as a `TextImageEncoder`.
+    """An open_clip network as a `RegionEncoder`.
 
     Images are squeezed to the network's square, so that all of the image is seen.
 
@@ -229,10 +232,18 @@ class OpenClipEncoder:
         Texts to int64 tensor (n, context length).
     name : str
         The model's name.
+    version : str
+        Changes with the weights.
     """
 
-    def __init__(self, network: Any, transform: Callable[[Any], Any], tokenizer: Any, *, name: str) -> None:
+    # Its scale was trained on pairs of images and captions, not set so that its answers are right as often as it says.
+    is_calibrated = False
+
+    def __init__(
+        self, network: Any, transform: Callable[[Any], Any], tokenizer: Any, *, name: str, version: str = ""
+    ) -> None:
         self.name = name
+        self.version = version
         self.network = network
         self._transform = transform
         self._tokenizer = tokenizer
@@ -244,8 +255,8 @@ class OpenClipEncoder:
         return device
 
     @property
-    def similarity_scale(self) -> float:
-        """Factor that the model was trained with between a cosine and a logit."""
+    def scale(self) -> float:
+        """Factor that the model was trained with between a cosine and a logit; calibrated on nothing."""
         return float(self.network.logit_scale.exp().clamp(max=100).cpu())
 
     def embed_image(self, image: Slice) -> np.ndarray:
@@ -255,6 +266,23 @@ class OpenClipEncoder:
         with torch.inference_mode():
             vector = self.network.encode_image(self.image_tensor(image), normalize=True)[0]
         return self._checked(vector)
+
+    def embed_regions(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
+        """Return unit vectors, float32 (n, d), of regions, bool (n, height, width), of one image.
+
+        Raises
+        ------
+        PromptError
+            If a mask is empty or not of the image's shape.
+        ModelError
+            If the image tower is no vision transformer.
+        """
+        import torch
+
+        masks = checked_masks(masks_nyx, image.shape_yx)
+        with torch.inference_mode():
+            inside = torch.from_numpy(masks.astype(np.float32)).to(self.device)
+            return self._checked(region_vectors(self.network, self.image_tensor(image), inside))
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Return one unit vector per text, float32 (n, d).

@@ -56,6 +56,8 @@ class ClipGrounder:
         If the method is unknown, or the encoder lacks a layer that it needs; the message names those it has.
     """
 
+    is_calibrated = False
+
     def __init__(
         self,
         encoder: OpenClipEncoder,
@@ -157,7 +159,7 @@ class ClipGrounder:
         self, image: Slice, text: str, own: torch.Tensor, meaningless: torch.Tensor, vector_d: np.ndarray
     ) -> SaliencyMap:
         contrast = self._mean(self._book.question(text).positive) @ vector_d - (self._others(text) @ vector_d).max()
-        presence = float(1 / (1 + np.exp(-self.encoder.similarity_scale * contrast)))
+        presence = float(1 / (1 + np.exp(-self.encoder.scale * contrast)))
         is_flat = not bool(min_max(own).any())
         specificity = 0.0 if is_flat else 1 - likeness(own, meaningless)
         return SaliencyMap(

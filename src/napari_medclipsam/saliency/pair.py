@@ -30,30 +30,40 @@ def load_pair(
     ModelError
         If a model is unknown or not installed, can't play its part, or has a saliency of its own and a method is named.
     """
-    if saliency_method is not None:
-        find_method(saliency_method)
     first, plus, second = name.partition("+")
-    grounder: Any = load(first, device)
-    segmenter: Any = load(second, device) if plus else grounder
-    if isinstance(grounder, TextGrounder):
-        if saliency_method is not None:
-            raise ModelError(
-                f"The model {first!r} has a saliency of its own; a saliency method is chosen for CLIP models only. "
-                "Leave it out, or use a model such as biomedclip+sam-vit-b."
-            )
-    elif isinstance(grounder, TextImageEncoder):
-        from napari_medclipsam.saliency.grounder import ClipGrounder
-
-        grounder = ClipGrounder(grounder, saliency_method or DEFAULT_METHOD)  # type: ignore[arg-type]
-    else:
-        raise ModelError(
-            f"The model {first!r} does not take text; use lite, or put a model that does before it: biomedclip+{first}."
-        )
+    read, grounder = _loaded_grounder(first, device, saliency_method)
+    segmenter: Any = load(second, device) if plus else read
     if not isinstance(segmenter, PromptableSegmenter):
         raise ModelError(
             f"The model {second or first!r} does not draw masks; add one that does, such as {first}+sam-vit-b."
         )
     return grounder, segmenter
+
+
+def load_grounder(name: str, device: str | None = None, saliency_method: str | None = None) -> TextGrounder:
+    """Load what reads the text: ``MODEL``, or the first of ``GROUNDER+SEGMENTER``; see `load_pair`."""
+    return _loaded_grounder(name.partition("+")[0], device, saliency_method)[1]
+
+
+def _loaded_grounder(first: str, device: str | None, saliency_method: str | None) -> tuple[Any, TextGrounder]:
+    """Return a model as it was loaded, and as a grounder."""
+    if saliency_method is not None:
+        find_method(saliency_method)
+    model: Any = load(first, device)
+    if isinstance(model, TextGrounder):
+        if saliency_method is not None:
+            raise ModelError(
+                f"The model {first!r} has a saliency of its own; a saliency method is chosen for CLIP models only. "
+                "Leave it out, or use a model such as biomedclip+sam-vit-b."
+            )
+        return model, model
+    if isinstance(model, TextImageEncoder):
+        from napari_medclipsam.saliency.grounder import ClipGrounder
+
+        return model, ClipGrounder(model, saliency_method or DEFAULT_METHOD)  # type: ignore[arg-type]
+    raise ModelError(
+        f"The model {first!r} does not take text; use lite, or put a model that does before it: biomedclip+{first}."
+    )
 
 
 def reads_text(entry: ModelEntry) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_medclipsam.errors import ModelError
+from napari_medclipsam.models.clip_regions import read_tokens
 from napari_medclipsam.models.device import dtype_for
 
 if TYPE_CHECKING:
@@ -164,14 +165,8 @@ class Tower:
         """Return unit vectors, float32 (n, d), of tokens as the last block gives them."""
         from torch.nn import functional
 
-        visual = self.encoder.network.visual
         with self.mixed_precision():
-            if self.is_timm:
-                vectors = visual.head(visual.trunk.forward_head(visual.trunk.norm(tokens)))
-            else:
-                vectors, _ = visual._pool(tokens)
-                if visual.proj is not None:
-                    vectors = vectors @ visual.proj
+            vectors = read_tokens(self.encoder.network.visual, tokens)
         return functional.normalize(vectors.float(), dim=-1)
 
     def on_grid(self, values: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,8 @@ from napari_medclipsam.annotation.worker_events import Event, ModelChoice, Ready
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.widgets._actions import SLICE_ACTIONS, STACK_ACTIONS, VIEW_ACTIONS
 from napari_medclipsam.widgets._answer_label import AnswerLabel
+from napari_medclipsam.widgets._ask_desk import AskDesk
+from napari_medclipsam.widgets._ask_page import AskPage
 from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons, color_icons
 from napari_medclipsam.widgets._case_row import CaseRow
 from napari_medclipsam.widgets._class_table import ClassTable
@@ -104,6 +106,8 @@ class MedClipSamDock(QWidget):
         self.project_page = ProjectPage(self.project, self.exchange, self.second)
         self.queue_row = QueueRow(self.workspace, self.queue, self.verbs)
         self.queue_page = QueuePage(self.project, self.queue)
+        self.asking = AskDesk(self.workspace, self)
+        self.ask_page = AskPage(self.asking)
         self.progress = ProgressLine(self.queue)
         self.learning = LearningDesk(self.workspace, self.project, self)
         self.place = QLabel()
@@ -162,11 +166,12 @@ class MedClipSamDock(QWidget):
         tabs.addTab(main, "Label")
         tabs.addTab(self.project_page, "Project")
         tabs.addTab(self.queue_page, "Queue")
+        tabs.addTab(self.ask_page, "Ask")
         tabs.addTab(_scrolled(self.options), "Options")
         tabs.addTab(_scrolled(KeysPage()), "Keys")
         tips = (
             *("Find, correct, accept.", "Many studies in one folder.", "The slices that need you most."),
-            *("Model, device, overlaps.", "Every key."),
+            *("What is this, and is it there?", "Model, device, overlaps.", "Every key."),
         )
         for index, tip in enumerate(tips):
             tabs.setTabToolTip(index, tip)

@@ -172,13 +172,7 @@ class SaliencyLayers:
         answers = session.answers(at)
         if not answers:
             return
-        values = np.maximum.reduce([answer.saliency.values_yx for answer in answers])
-        place = adapters.plane_place(self._image, at)
-        for layer, plane in ((self.map, values), (self.coarse, session.coarse(at, level))):
-            _put(layer, adapters.plane_data(plane, at))
-            # Moving a layer costs the window a frame: only when the slice is another one.
-            if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
-                layer.affine = place["affine"]
+        self._draw(np.maximum.reduce([answer.saliency.values_yx for answer in answers]), session.coarse(at, level), at)
         found = [session.classes.named(answer.saliency.text) for answer in answers]
         colors = ["white" if structure is None else structure.color for structure in found]
         if colors != self._colors:
@@ -186,6 +180,18 @@ class SaliencyLayers:
             drawn: dict[int | None, np.ndarray] = {None: _CLEAR, 0: _CLEAR}
             drawn |= {number: transform_color(color)[0] for number, color in enumerate(colors, start=1)}
             self.coarse.colormap = DirectLabelColormap(color_dict=drawn)
+
+    def show_map(self, values_yx: np.ndarray, at: SliceAt) -> None:
+        """Show a map of a slice that no text was outlined by, in the place of what is shown."""
+        self._draw(values_yx, np.zeros(values_yx.shape, np.uint8), at)
+
+    def _draw(self, values_yx: np.ndarray, coarse_yx: np.ndarray, at: SliceAt) -> None:
+        place = adapters.plane_place(self._image, at)
+        for layer, plane in ((self.map, values_yx), (self.coarse, coarse_yx)):
+            _put(layer, adapters.plane_data(plane, at))
+            # Moving a layer costs the window a frame: only when the slice is another one.
+            if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
+                layer.affine = place["affine"]
 
     def set_level(self, session: Session, at: SliceAt, level: float) -> None:
         """Draw the coarse mask of a slice at another threshold."""

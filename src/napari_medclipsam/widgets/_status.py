@@ -32,6 +32,7 @@ _NAMES = {
     "text": "Looking for the text",
     "phrasings": "Comparing phrasings",
     "mask": "Outlining",
+    "ask": "Answering",
     "propagation": "Propagating",
     "volume": "Going through the slices",
 }

@@ -16,7 +16,7 @@ _FRAMES = ("{}", "outline the {}", "where is the {}?")
 
 _SIDES = {"left": 1, "right": 2}
 # A text encoder hardly hears these: "no tumor" is to it a tumor.
-_DENIALS = frozenset(
+DENIALS = frozenset(
     ["no", "not", "without", "absent", "absence", "negative", "free", "never", "none", "nothing", "neither", "nor"]
 )
 # "rigth" and "lfet" reach it; a taught word never does.
@@ -138,4 +138,4 @@ class PhraseBank:
             for word in named - self._words - set(_SIDES)
             for side in _SIDES
         )
-        return bool(named & _DENIALS) or mistyped or not named & self._words
+        return bool(named & DENIALS) or mistyped or not named & self._words

@@ -25,7 +25,7 @@ from napari_medclipsam.models.lite.compiled import GaveWayError
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD, build_clicks
 from napari_medclipsam.models.lite.grounding import GroundingHead
-from napari_medclipsam.models.lite.known import PhraseBank
+from napari_medclipsam.models.lite.known import Familiarity, PhraseBank
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_canvas, to_canvas
 from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
@@ -94,6 +94,9 @@ class LiteModel:
     """
 
     name = "lite"
+    # A region further than this from all of some names is none of them: so are 99 in 100 lesions of other organs, and
+    # 1 in 100 of those that were named rightly, among the pictures held out.
+    least_cosine = 0.4
 
     def __init__(
         self, files: LiteFiles, encoder_hash: str, device: str = "cpu", cache: EmbeddingCache | None = None
@@ -198,7 +201,7 @@ class LiteModel:
         phrase = " ".join(text.split())
         if not phrase:
             raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-        familiarity = self.bank.judge(phrase, self._texts([phrase])[0])
+        familiarity = self.familiarity(phrase)
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
@@ -230,6 +233,10 @@ class LiteModel:
         score = float((presence[0] - offset).sigmoid())
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
         return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
+
+    def familiarity(self, text: str) -> Familiarity:
+        """Return whether the model knows a phrase, and what it knows that is nearest."""
+        return self.bank.judge(text, self.phrase_vector(text))
 
     def phrase_vector(self, text: str) -> np.ndarray:
         """Return what the text encoder makes of a phrase, float32 (384,)."""

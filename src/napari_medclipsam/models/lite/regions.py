@@ -22,6 +22,7 @@ from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit
 from napari_medclipsam.models.lite.text import WIDTH as TEXT_WIDTH
 from napari_medclipsam.models.lite.text import TextEncoder
+from napari_medclipsam.models.region_masks import checked_masks
 
 WIDTH = 256
 """Numbers of a vector."""
@@ -276,21 +277,6 @@ class RegionReader:
         if not phrases:
             return np.zeros((0, WIDTH), np.float32)
         return np.asarray(self._heads.text(torch.from_numpy(self._texts(phrases))).numpy(), np.float32)
-
-
-def checked_masks(masks_nyx: np.ndarray, shape_yx: tuple[int, int]) -> np.ndarray:
-    """Return masks as bool (n, height, width); raise PromptError if one is empty or not of the image's shape."""
-    masks = np.asarray(masks_nyx)
-    if masks.ndim != 3 or masks.shape[1:] != tuple(shape_yx):
-        raise PromptError(
-            f"Regions are masks of shape (n, {shape_yx[0]}, {shape_yx[1]}), one for each region of the image; "
-            f"got {masks.shape}."
-        )
-    masks = masks.astype(bool)
-    empty = np.flatnonzero(~masks.any((1, 2)))
-    if len(empty):
-        raise PromptError(f"Region {empty[0] + 1} of {len(masks)} has no pixel. Draw it, or leave it out.")
-    return masks
 
 
 def parts_of(pixels: np.ndarray) -> np.ndarray:

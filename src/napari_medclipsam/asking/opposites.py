@@ -1,0 +1,55 @@
+"""Words that shut each other out, as data: to be asked after one is to be asked after the others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class Opposites:
+    """Words of which one fits.
+
+    Parameters
+    ----------
+    choices : dict of str to tuple of str
+        Each word with others that mean the same.
+    phrase : str
+        What a model with a vocabulary of its own is asked, with ``{}`` for the word.
+    other_phrase : str
+        What any other model is asked.
+    shown : str
+        What a model with a vocabulary must see in the slice before it can tell; "" for nothing.
+    """
+
+    choices: dict[str, tuple[str, ...]]
+    phrase: str
+    other_phrase: str
+    shown: str
+
+    def choice(self, word: str) -> str | None:
+        """Return which of the choices a word means."""
+        wanted = " ".join(word.casefold().split())
+        return next((name for name, others in self.choices.items() if wanted in (name, *others)), None)
+
+
+@cache
+def all_opposites() -> tuple[Opposites, ...]:
+    """Return those that ship with the package."""
+    raw = json.loads(resources.files(__package__).joinpath("opposites.json").read_text(encoding="utf-8"))
+    return tuple(
+        Opposites(
+            {word: tuple(others) for word, others in entry["choices"].items()},
+            entry["phrase"],
+            entry["other_phrase"],
+            entry["shown"],
+        )
+        for entry in raw
+    )
+
+
+def opposites_of(*words: str) -> Opposites | None:
+    """Return the group that has all of these words; None where there is none."""
+    return next((group for group in all_opposites() if all(group.choice(word) for word in words)), None)

@@ -1,0 +1,171 @@
+"""``medclipsam ask``: a question about one slice of an image, or a region of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medclipsam.asking.answering import Asked
+from napari_medclipsam.asking.answers import DISCLAIMER, Answer
+from napari_medclipsam.asking.regions import box_region
+from napari_medclipsam.asking.sentences import Question, parse_question
+from napari_medclipsam.asking.words import checked_words
+from napari_medclipsam.cli import DONE
+from napari_medclipsam.cli.outputs import require_suitable
+from napari_medclipsam.cli.saliency_file import write_saliency
+from napari_medclipsam.errors import ImageError, OutputError, PromptError
+from napari_medclipsam.images.io import read_image, read_mask
+from napari_medclipsam.images.volume import Volume
+from napari_medclipsam.models.contracts import SaliencyMap
+from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.pair import load_grounder
+
+_OPEN = ("what is this", "what is it", "what's this")
+
+
+def run(args: Namespace) -> int:
+    """Answer the question and say how sure the model is."""
+    question, words = _asked(args.question, args.words)
+    if args.region is not None and args.box is not None:
+        raise PromptError("Give --region or --box, not both: a question is about one region.")
+    volume = read_image(args.input, volume_index=args.volume_index, series_uid=args.series)
+    if args.saliency is not None:
+        _require_apart(args.saliency, args.input, volume)
+    view = reading_view(volume, args.axis)
+    region_zyx = _region(args, volume)
+    across = _across(view)
+    stored_index = _slice_index(args.slice, volume.shape_zyx[across], region_zyx, across)
+    if args.box is not None:
+        region_zyx = np.zeros(volume.shape_zyx, bool)
+        plane = np.moveaxis(region_zyx, across, 0)[stored_index]
+        plane[...] = box_region(args.box, (plane.shape[0], plane.shape[1]))
+    index = _turned_index(view, across, stored_index)
+    region_yx = None if region_zyx is None else np.ascontiguousarray(view.to_turned(region_zyx)[index])
+    image = view.turned.slice_pixels(index, window=args.window)
+    asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
+    answer = asked.answer(image, region_yx, question) if question else asked.name(image, region_yx, words)
+    if args.saliency is not None and answer.saliency is not None:
+        _write(answer.saliency, view, index, args.saliency)
+    elif args.saliency is not None:
+        answer = replace(answer, notes=(*answer.notes, "No saliency is written: names are compared with the region."))
+        args.saliency = None
+    _tell(args, answer, stored_index, asked.grounder.name)
+    return DONE
+
+
+def _asked(text: str, words: str | None) -> tuple[Question | None, list[str]]:
+    """Return the closed question, or None and the words that "what is this?" chooses from."""
+    if " ".join(text.split()).rstrip(" ?!.").casefold() not in _OPEN:
+        if words is not None:
+            raise PromptError('--words goes with the question "what is this?"; a closed question names its own words.')
+        return parse_question(text), []
+    if words is None:
+        raise PromptError('"What is this?" chooses among your own words; give them, such as --words "polyp,lung".')
+    given = words.split(",")
+    checked_words(given)
+    return None, given
+
+
+def _region(args: Namespace, volume: Volume) -> np.ndarray | None:
+    """Return the mask that the question is about, bool, on the stored grid."""
+    if args.region is None:
+        if args.label is not None:
+            raise PromptError("--label chooses a label of --region MASK; give the mask too.")
+        return None
+    labels = read_mask(args.region, volume)
+    region = labels == args.label if args.label is not None else labels > 0
+    if not region.any():
+        told = "is empty" if args.label is None else f"has no label {args.label}"
+        raise PromptError(f"The mask {args.region} {told}, so there is no region to ask about.")
+    return np.asarray(region)
+
+
+def _across(view: ReadingView) -> int:
+    """Return which stored axis, of z, y, x, the slices are across."""
+    shape = view.stored.shape_zyx
+    for axis, n in enumerate(shape):
+        along = np.broadcast_to(np.arange(n).reshape([-1 if a == axis else 1 for a in range(3)]), shape)
+        turned = view.to_turned(along)
+        if n > 1 and turned[0, 0, 0] != turned[-1, 0, 0]:
+            return axis
+    # One slice only: that of the axis that has one.
+    return next((axis for axis, n in enumerate(shape) if n == 1), 0)
+
+
+def _turned_index(view: ReadingView, across: int, stored_index: int) -> int:
+    shape = view.stored.shape_zyx
+    along = np.arange(shape[across]).reshape([-1 if axis == across else 1 for axis in range(3)])
+    turned = view.to_turned(np.broadcast_to(along, shape))
+    return int(np.flatnonzero(turned[:, 0, 0] == stored_index)[0])
+
+
+def _slice_index(given: int | None, n: int, region_zyx: np.ndarray | None, across: int) -> int:
+    """Return the slice that is asked about, as it is stored."""
+    if given is not None:
+        if not 0 <= given < n:
+            raise ImageError(f"There is no slice {given}; this image has 0 to {n - 1}.")
+        return given
+    if region_zyx is not None:
+        return int(np.moveaxis(region_zyx, across, 0).sum(axis=(1, 2)).argmax())
+    if n > 1:
+        raise ImageError(f"A question is about one slice and this image has {n}; say which one: --slice 0 to {n - 1}.")
+    return 0
+
+
+def _require_apart(path: Path, source: Path, volume: Volume) -> None:
+    if path.resolve() == source.resolve():
+        raise OutputError(f"The saliency would replace its own image {source}; choose another --saliency.")
+    require_suitable(path, volume)
+
+
+def _write(seen: SaliencyMap, view: ReadingView, index: int, path: Path) -> None:
+    """Write where the model looked, on the grid of the image; zero in the other slices."""
+    map_zyx = np.zeros(view.turned.shape_zyx, np.float32)
+    map_zyx[index] = seen.values_yx
+    write_saliency(view.to_stored(map_zyx), view.stored, path)
+
+
+def _tell(args: Namespace, answer: Answer, stored_index: int, model: str) -> None:
+    """Print the answer on standard output, and what a person must know of it on standard error."""
+    if args.json:
+        print(json.dumps(_as_json(args, answer, stored_index, model), ensure_ascii=False))
+    else:
+        print(f"{args.input}: {answer.question} → {answer.sentence}")
+        for candidate in answer.candidates:
+            told = f"{candidate.probability:.2f}" if candidate.known else "not known"
+            print(f"  {candidate.words}: {told}")
+    for line in (*answer.notes, DISCLAIMER):
+        print(f"medclipsam: {line}", file=sys.stderr)
+
+
+def _as_json(args: Namespace, answer: Answer, stored_index: int, model: str) -> dict[str, Any]:
+    seen = answer.saliency
+    return {
+        "input": str(args.input),
+        "question": answer.question,
+        "answer": answer.verdict,
+        "confidence": answer.confidence,
+        "score": round(answer.score, 4),
+        "reason": answer.reason,
+        "about": answer.about,
+        "slice": stored_index,
+        "candidates": [
+            {
+                "words": candidate.words,
+                "known": candidate.known,
+                "score": round(candidate.probability, 4),
+                "cosine": round(candidate.cosine, 4),
+            }
+            for candidate in answer.candidates
+        ],
+        "presence": None if seen is None else round(seen.presence, 4),
+        "saliency_path": None if args.saliency is None else str(args.saliency),
+        "model": model,
+        "notes": [*answer.notes, DISCLAIMER],
+    }

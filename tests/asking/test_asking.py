@@ -1,0 +1,179 @@
+"""What is this, and closed questions, on pictures whose answers are known."""
+
+import numpy as np
+import pytest
+
+from asking_models import GrayModel
+from clip_samples import make_encoder, noise_image
+from napari_medclipsam.asking.answering import Asked
+from napari_medclipsam.asking.answers import CANT_TELL, Limits
+from napari_medclipsam.asking.naming import what_is_this
+from napari_medclipsam.asking.regions import box_region, checked_region
+from napari_medclipsam.asking.words import checked_words
+from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.saliency.grounder import ClipGrounder
+from synthetic import IntensityGrounder, picture
+
+PIXELS, MASKS = picture("disk", "square")
+IMAGE = Slice(PIXELS)
+MODEL = GrayModel()
+ASKED = Asked.of(MODEL)
+SHAPES = ["bar", "disk", "square"]
+
+
+def test_the_users_words_are_ranked_for_a_region() -> None:
+    told = ASKED.name(IMAGE, MASKS["square"], SHAPES)
+    assert (told.verdict, told.confidence, told.about) == ("square", "sure", "region")
+    assert told.candidates[0].words == "square" and np.array_equal(told.region_yx, MASKS["square"])
+    assert sum(c.probability for c in told.candidates) == pytest.approx(1)
+    assert told.score == told.candidates[0].probability > 0.9
+
+
+def test_a_region_between_two_words_is_not_told() -> None:
+    between = Slice(np.full((20, 20), 115, np.uint8))
+    told = ASKED.name(between, np.eye(20, dtype=bool), SHAPES)
+    assert told.verdict == CANT_TELL and "stands out" in told.reason and not told.confidence
+
+
+def test_a_region_like_none_of_the_words_is_not_told() -> None:
+    told = ASKED.name(IMAGE, PIXELS == 30, SHAPES)
+    assert told.verdict == CANT_TELL and "none of these" in told.reason
+
+
+def test_words_that_are_not_known_are_not_compared() -> None:
+    told = ASKED.name(IMAGE, MASKS["disk"], ["kidney", *SHAPES])
+    assert told.verdict == "disk" and '"kidney"' in " ".join(told.notes)
+    assert told.candidates[-1].words == "kidney" and not told.candidates[-1].known
+    told = ASKED.name(IMAGE, MASKS["disk"], ["kidney", "spleen", "disk"])
+    assert told.verdict == CANT_TELL and "fewer than two" in told.reason
+
+
+def test_a_whole_image_is_a_question_about_the_slice() -> None:
+    told = ASKED.name(IMAGE, np.ones(IMAGE.shape_yx, bool), SHAPES)
+    assert told.about == "slice" and "whole image" in told.notes[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [""],
+        ["disk"],
+        ["disk", " Disk "],
+        ["disk", "x" * 90],
+        ["disk", "心臓"],
+        ["a; b", "c"],
+        [f"n{i}" for i in range(30)],
+    ],
+)
+def test_words_that_leave_no_choice_are_refused(words: list[str]) -> None:
+    with pytest.raises(PromptError):
+        ASKED.name(IMAGE, MASKS["disk"], words)
+
+
+def test_words_are_taken_once_and_empty_ones_left_out() -> None:
+    given = checked_words(["disk", "", "Disk", "bar "])
+    assert given.words == ("disk", "bar") and "twice" in given.notes[0]
+
+
+@pytest.mark.parametrize("mask", [np.zeros((64, 64), bool), np.ones((3, 3), bool), np.ones((2, 64, 64), bool)])
+def test_a_region_that_is_none_is_refused(mask: np.ndarray) -> None:
+    with pytest.raises(PromptError):
+        checked_region(mask, (64, 64))
+
+
+def test_a_box_is_the_pixels_inside_it() -> None:
+    assert box_region((1, 2, 3, 3), (10, 20)).sum() == 6
+    assert box_region((-5, -5, 100, 100), (10, 20)).all()
+    for box in ((30, 0, 40, 5), (5, 5, 1, 1), (float("nan"), 0, 1, 1)):
+        with pytest.raises(PromptError):
+            box_region(box, (10, 20))
+
+
+@pytest.mark.parametrize(("question", "verdict"), [("is there a disk?", "yes"), ("is there a bar?", "no")])
+def test_presence_comes_with_its_map(question: str, verdict: str) -> None:
+    told = ASKED.answer(IMAGE, None, question)
+    assert (told.verdict, told.confidence, told.about) == (verdict, "sure", "slice")
+    assert told.saliency is not None and told.saliency.values_yx.any() == (verdict == "yes")
+    assert told.sentence == f"{verdict} (sure, 1.00)"
+
+
+def test_presence_in_a_region_is_not_presence_elsewhere() -> None:
+    assert ASKED.answer(IMAGE, MASKS["disk"], "is there a disk here?").verdict == "yes"
+    told = ASKED.answer(IMAGE, MASKS["square"], "is there a disk here?")
+    assert told.verdict == "no" and "elsewhere" in told.notes[0]
+    assert ASKED.answer(IMAGE, MASKS["square"], "is there a disk in this image?").verdict == "yes"
+
+
+def test_a_word_that_is_not_known_is_no_no() -> None:
+    told = ASKED.answer(IMAGE, None, "is there a kidney?")
+    assert told.verdict == CANT_TELL and "does not know" in told.sentence
+
+
+def disk_of(gray: int) -> Slice:
+    pixels = PIXELS.copy()
+    pixels[MASKS["disk"]] = gray
+    return Slice(pixels)
+
+
+@pytest.mark.parametrize(
+    ("gray", "question", "verdict"),
+    [
+        (205, "benign or malignant?", "benign"),
+        (235, "is this benign or malignant?", "malignant"),
+        (235, "is this malignant?", "yes"),
+        (205, "is this malignant?", "no"),
+        (205, "is this cancerous?", "no"),
+        (205, "is there a benign breast lesion?", "yes"),
+    ],
+)
+def test_properties_are_told_against_their_opposite(gray: int, question: str, verdict: str) -> None:
+    told = ASKED.answer(disk_of(gray), MASKS["disk"], question)
+    assert (told.verdict, told.about) == (verdict, "region") and told.confidence
+    assert {c.words for c in told.candidates} == {"benign", "malignant"} and told.saliency is not None
+
+
+def test_a_property_is_not_told_of_what_is_not_there() -> None:
+    told = ASKED.answer(IMAGE, MASKS["square"], "which of these: glioma, meningioma, pituitary tumor")
+    assert told.verdict == CANT_TELL and "brain tumor" in told.reason
+    assert ASKED.answer(IMAGE, None, "is there a glioma?").verdict == "no"
+    assert ASKED.answer(IMAGE, MASKS["disk"], "is this solid or cystic?").verdict == CANT_TELL
+
+
+def test_one_of_three_is_told_and_denied() -> None:
+    pixels, masks = picture("disk", "bar")
+    pixels[masks["disk"]] = 235
+    image = Slice(pixels)
+    assert ASKED.answer(image, masks["disk"], "is this a pituitary tumour?").verdict == "yes"
+    assert ASKED.answer(image, masks["disk"], "is this a glioma?").verdict == "no"
+
+
+def test_a_model_that_compares_nothing_says_so() -> None:
+    asked = Asked.of(IntensityGrounder())
+    assert asked.answer(IMAGE, None, "is there a disk?").verdict == "yes"
+    with pytest.raises(ModelError, match="whether something is there"):
+        asked.answer(IMAGE, None, "is this benign or malignant?")
+
+
+def test_a_clip_model_answers_and_is_never_sure() -> None:
+    image = noise_image()
+    asked = Asked.of(ClipGrounder(make_encoder("plain"), "legrad"))
+    region = box_region((5, 5, 30, 30), image.shape_yx)
+    for told in (
+        asked.name(image, region, ["polyp", "heart", "bread"]),
+        asked.answer(image, region, "is this malignant?"),
+        asked.answer(image, None, "is there a polyp?"),
+    ):
+        assert told.confidence in ("unsure", "") and "not calibrated" in " ".join(told.notes)
+
+
+def test_limits_are_words_for_probabilities() -> None:
+    limits = Limits(0.9, 0.7, 0.5)
+    assert [limits.confidence(p) for p in (0.95, 0.8, 0.6, 0.4)] == ["sure", "likely", "unsure", ""]
+    assert limits.confidence(0.99, is_calibrated=False) == "unsure"
+
+
+def test_a_plain_name_is_known_without_a_vocabulary() -> None:
+    told = what_is_this(MODEL, IMAGE, MASKS["disk"], ["disk", "bar"], limits=Limits(0.9999, 0.999, 0.99))
+    assert told.verdict == "disk"
