@@ -14,7 +14,8 @@ import torch
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import SaliencyMap, TextGrounder
+from napari_medclipsam.learning.wordless import grounder_of
+from napari_medclipsam.models.contracts import SaliencyMap
 
 _VERSION = 1
 
@@ -44,10 +45,7 @@ class ClassAnswerer(ABC):
             values_yx, presence = self._answer(image, place)
             name = self.classes[place]
             return SaliencyMap(values_yx, text, presence, presence >= 0.5, nearest_phrase=name, is_outline=True)
-        if isinstance(self.base, TextGrounder):
-            return self.base.saliency(image, text)
-        nothing = np.zeros(image.shape_yx, np.float32)
-        return SaliencyMap(nothing, text, 0.0, False, known=False, nearest_phrase=self.classes[0])
+        return grounder_of(self.base).saliency(image, text)
 
     @abstractmethod
     def _answer(self, image: Slice, place: int) -> tuple[np.ndarray, float]:
