@@ -46,7 +46,8 @@ def project_examples(
     """Return what the readers of a project have decided, slice by slice; the project may be open meanwhile.
 
     A class is known in a slice where it was accepted and no newer proposal of it waits. What a reader refused, of a
-    proposal or of a part of it, is `Label.rejected_yx`.
+    proposal or of a part of it, is `Label.rejected_yx`. Where a reader has clicked on a class or drawn a box around it
+    without accepting an outline, it is known to be present.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def project_examples(
     found: list[Example] = []
     for value in read_document(project / "studies.json", STUDIES_FORMAT)["studies"]:
         study = Study.from_json(value)
-        labels, window = _case_labels(project / "cases" / study.case, study.grid.shape, automatic)
+        labels, clicked, window = _case_labels(project / "cases" / study.case, study.grid.shape, automatic)
         if not labels:
             continue
         try:
@@ -88,7 +89,8 @@ def project_examples(
             if known or at not in labels:
                 turned = {name: _turned(one, turns, at) for name, one in known.items()}
                 read = partial(images.slice, study, at, window)
-                found.append(Example(study.case, at.position, patient, read, turned))
+                present = {names[label]: True for label in clicked.get(at, ()) if label in names}
+                found.append(Example(study.case, at.position, patient, read, turned, present))
     return found
 
 
@@ -129,10 +131,10 @@ class _Images:
 
 def _case_labels(
     folder: Path, shape: tuple[int, ...], automatic: bool
-) -> tuple[dict[SliceAt, dict[int, Label]], Window]:
-    """Return what is known of the slices of a case, by label, and the window in which it was read."""
+) -> tuple[dict[SliceAt, dict[int, Label]], dict[SliceAt, set[int]], Window]:
+    """Return what is known of the slices of a case, by label, which are clicked on, and the window they were read in."""
     if not (folder / "journal.jsonl").exists():
-        return {}, "auto"
+        return {}, {}, "auto"
     replay = reading(folder, shape)
     refusals = _Refusals(folder, shape)
     found: dict[SliceAt, dict[int, Label]] = {}
@@ -141,7 +143,11 @@ def _case_labels(
         one = _label(replay.book, at, label, refusals, automatic)
         if one is not None:
             found.setdefault(at, {})[label] = one
-    return found, replay.window
+    clicked = {
+        at: {key.label for key, one in state.objects.items() if one.prompts.is_usable}
+        for at, state in replay.book.states.items()
+    }
+    return found, clicked, replay.window
 
 
 def _label(book: Book, at: SliceAt, label: int, refusals: _Refusals, automatic: bool) -> Label | None:

@@ -163,12 +163,12 @@ class InstantModel(WrappedLite):
         logits = taught.kernel.logits(features)
         fit = Fit.of(image.shape_yx)
         map_yx = _kernel_map(logits, inside, fit)
-        # Presence is the kernel's: set on votes it would need two slices accepted as empty, one to vote on the other.
         score = taught.kernel.score(logits)
-        if taught.mix is not None:
-            voted = votes(working_gray(image), taught.mix.exemplars)
-            map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
-        return map_yx, taught.kernel.verdict.presence(score), score
+        if taught.mix is None:
+            return map_yx, taught.kernel.verdict.presence(score), score
+        voted = votes(working_gray(image), taught.mix.exemplars)
+        map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
+        return map_yx, taught.mix.presence(map_yx), score
 
 
 def _kernel_map(logits: np.ndarray, inside: np.ndarray, fit: Fit) -> np.ndarray:

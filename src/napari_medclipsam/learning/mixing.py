@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logit
 
 from napari_medclipsam.learning.exemplars import Exemplar, votes
+from napari_medclipsam.learning.kernel import Verdict
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the exemplars' votes may weigh; the kernel has the rest."""
 
+#: A slice is judged by the mean of the map where it is highest, over this share of the area that the structure has in
+#: the exemplars, and at least so many pixels of the working grid.
+_BEST_SHARE, _FEWEST_BEST = 0.25, 4
+#: Logit of that mean from which on the structure is taken to be there, chosen on other volumes than any figure tells of.
+_CENTRE, _SLOPE = 0.62, 0.8
 # Each slice that is asked costs some registrations.
 _MOST_SHOWN, _MOST_EMPTY = 6, 2
 _LEAST_GAIN = 0.01
@@ -56,6 +63,15 @@ class Mix:
     def mixed(self, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
         """Return both in one, in [0, 1]."""
         return _mixed(self.weight, kernel_yx, votes_yx)
+
+    def presence(self, map_yx: np.ndarray) -> float:
+        """Return how probable it is that the structure is in the slice of a map that `mixed` has made, in [0, 1]."""
+        shown = [one.shares > 127 for one in self.exemplars if one.shares.any()]
+        share = max(_BEST_SHARE * float(np.median([s.mean() for s in shown])), _FEWEST_BEST / shown[0].size)
+        best = max(1, round(share * map_yx.size))
+        mean = float(np.partition(map_yx, map_yx.size - best, axis=None)[-best:].mean())
+        verdict = Verdict(_CENTRE, _SLOPE, is_sure=len(shown) < len(self.exemplars))
+        return verdict.presence(float(logit(np.clip(mean, 0.001, 0.999))))
 
 
 def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
