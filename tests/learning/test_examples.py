@@ -74,6 +74,7 @@ def test_a_class_that_was_clicked_on_and_not_accepted_is_known_to_be_there(proje
         session.accept(AT[0])
         propose(session, AT[1])
         session.add_point(AT[2], 20, 18)
+        propose(session, AT[3])
         session.add_point(AT[3], 2, 2, positive=False)
     found = {e.position[0]: (e.present, dict(e.labels)) for e in project_examples(project, unlabelled=True)}
     assert {i: present for i, (present, _) in found.items()} == {0: {}, 1: {}, 2: {"disk": True}, 3: {}}
