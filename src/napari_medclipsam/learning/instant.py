@@ -135,7 +135,7 @@ class InstantModel(WrappedLite):
         if taught is None:
             return self.base.saliency(image, text)
         map_yx, presence, _ = self._answer(image, taught)
-        own = taught.mix is not None and taught.mix.leads
+        own = taught.mix is not None and taught.mix.draws(image.shape_yx)
         return SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name, is_outline=own)
 
     def find_similar(self, slices: Iterable[tuple[int, Slice]], text: str) -> Iterator[tuple[int, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logit
 
-from napari_medclipsam.learning.exemplars import Exemplar, votes
+from napari_medclipsam.learning.exemplars import SIDE_PX, Exemplar, votes
 from napari_medclipsam.learning.kernel import Verdict
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -57,10 +57,13 @@ class Mix:
     weight: float
     exemplars: tuple[Exemplar, ...]
 
-    @property
-    def leads(self) -> bool:
-        """Whether the exemplars weigh as much as the kernel: their masks were drawn, so the outline is theirs."""
-        return self.weight >= 0.5
+    def draws(self, shape_yx: tuple[int, int]) -> bool:
+        """Tell whether the map is the outline itself, in a picture of this shape.
+
+        It is where the exemplars weigh more than the kernel, for their masks were drawn; at half and half where the
+        grid is as fine as the picture.
+        """
+        return self.weight > _USUAL or (self.weight == _USUAL and max(shape_yx) <= SIDE_PX)
 
     def mixed(self, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
         """Return both in one, in [0, 1]."""
