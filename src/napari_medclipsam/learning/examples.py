@@ -146,9 +146,9 @@ def _case_labels(
             found.setdefault(at, {})[label] = one
     clicked: dict[SliceAt, set[int]] = {}
     for at, state in replay.book.states.items():
-        for key, one in state.objects.items():
+        for key, now in state.objects.items():
             # What was taken back is not there any more.
-            if (at, key.label) in refusals.pointed_at and one.prompts.is_usable:
+            if (at, key.label) in refusals.pointed_at and now.prompts.is_usable:
                 clicked.setdefault(at, set()).add(key.label)
     return found, clicked, replay.window
 
@@ -215,9 +215,9 @@ class _Refusals:
         if deed.verb == "prompts" and deed.at is not None:
             self.corrected.add((deed.at, int(deed.parameters["label"])))
             before = self._waiting.get(deed.at, SliceState())
-            for key, one in action.states[deed.at].objects.items():
+            for key, now in action.states[deed.at].objects.items():
                 # Prompts of a proposal may be those that a model has found.
-                if _n_inside(one.prompts) > _n_inside(before.of(key).prompts):
+                if _n_inside(now.prompts) > _n_inside(before.of(key).prompts):
                     self.pointed_at.add((deed.at, key.label))
         for at, state in action.states.items():
             if deed.verb == "reject":
