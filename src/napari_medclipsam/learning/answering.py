@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import torch
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.learning.wordless import grounder_of
-from napari_medclipsam.models.contracts import SaliencyMap
+from napari_medclipsam.learning.wordless import Wordless
+from napari_medclipsam.models.contracts import SaliencyMap, TextGrounder
 
 _VERSION = 1
 
@@ -45,7 +46,9 @@ class ClassAnswerer(ABC):
             values_yx, presence = self._answer(image, place)
             name = self.classes[place]
             return SaliencyMap(values_yx, text, presence, presence >= 0.5, nearest_phrase=name, is_outline=True)
-        return grounder_of(self.base).saliency(image, text)
+        if isinstance(self.base, TextGrounder):
+            return self.base.saliency(image, text)
+        return replace(Wordless().saliency(image, text), nearest_phrase=self.classes[0])
 
     @abstractmethod
     def _answer(self, image: Slice, place: int) -> tuple[np.ndarray, float]:
