@@ -39,7 +39,7 @@ from napari_medclipsam.learning.worker import Worker
 
 RESULTS = Path(__file__).parent / "results"
 #: Longer than a run takes on a busy machine.
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 SUPERVISOR = """
 import sys
 from pathlib import Path

@@ -68,6 +68,19 @@ def test_what_was_refused_is_known_as_such_unless_it_was_taken_back(project):
     assert found[1].provenance == "refused" and (found[1].rejected_yx & DISK).any()
 
 
+def test_a_class_that_was_clicked_on_and_not_accepted_is_known_to_be_there(project):
+    with Project.open(project, "ana") as opened, opened.open_case("c0001") as case:
+        session = case.session
+        session.accept(AT[0])
+        propose(session, AT[1])
+        session.add_point(AT[2], 20, 18)
+        propose(session, AT[3])
+        session.add_point(AT[3], 2, 2, positive=False)
+    found = {e.position[0]: (e.present, dict(e.labels)) for e in project_examples(project, unlabelled=True)}
+    assert {i: present for i, (present, _) in found.items()} == {0: {}, 1: {}, 2: {"disk": True}, 3: {}}
+    assert not found[2][1]
+
+
 def test_nothing_is_written_while_the_project_is_open(project):
     with Project.open(project, "ana") as opened, opened.open_case("c0001") as case:
         case.session.accept(AT[0])

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from napari_medclipsam.errors import LearningError, OutputError
@@ -19,6 +20,7 @@ from napari_medclipsam.learning.encoded import require_slices
 from napari_medclipsam.learning.exemplars import Exemplar
 from napari_medclipsam.learning.instant import InstantLearner
 from napari_medclipsam.learning.mixing import Mix
+from napari_medclipsam.learning.settings import most_in_host_memory
 from napari_medclipsam.learning.taught import read_taught, write_taught
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
 from napari_medclipsam.models.registry import load
@@ -184,6 +186,21 @@ def test_a_full_disk_is_told(base, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="Free some space"):
         InstantLearner().learn(base, [example(0)], None, tmp_path, Settings(), Watching())
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_seed_gives_the_same_model_and_little_memory_holds_few_slices(base, tmp_path):
+    examples = [example(n) for n in range(3)] + [example(9, shown=False)]
+    once, again = (
+        InstantLearner().learn(base, examples, None, tmp_path / name, Settings(deterministic=True), Watching())
+        for name in ("a", "b")
+    )
+    assert once["losses"] == again["losses"]
+    first, second = (load_file(tmp_path / name / "instant.safetensors") for name in ("a", "b"))
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+    assert not torch.are_deterministic_algorithms_enabled()
+    little = Settings(budget=Budget(memory_bytes=150 << 20))
+    chosen = most_in_host_memory(little, 40, 20 << 20), most_in_host_memory(replace(little, device="cuda"), 40, 1 << 20)
+    assert chosen == (2, 40)
 
 
 def test_another_base_model_is_refused(taught):

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_learner
 from projects_to_learn import TINY, accept_disk, add_patients, project_of
 
 from napari_medclipsam.annotation.places import SliceAt
-from napari_medclipsam.errors import LearningError
+from napari_medclipsam.errors import LearningError, ModelError
+from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.comparing import compare
+from napari_medclipsam.learning.contracts import Settings
 from napari_medclipsam.learning.control import Stopped
 from napari_medclipsam.learning.folders import work_folder
+from napari_medclipsam.learning.loading import project_pair
 from napari_medclipsam.learning.run import Run
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.teller import Teller
-from napari_medclipsam.learning.versions import active_version, find_version, list_versions, promote
+from napari_medclipsam.learning.versions import active_version, find_version, list_versions, promote, roll_back
 from napari_medclipsam.projects.project import Project
 from synthetic import picture
 
 
-def learn(folder, teller=None):
+def learn(folder, teller=None, request=TINY):
     (folder / "models/work").mkdir(parents=True, exist_ok=True)
     teller = teller or Teller(folder, None, Status("starting"))
     try:
-        return Run(folder, TINY, teller).work()
+        return Run(folder, request, teller).work()
     finally:
         teller.control.close()
 
@@ -50,6 +55,18 @@ def test_what_is_better_is_used_from_then_on(folder):
     assert version.lineage["data"]["journals"]["c0001"]["records"][0] == 1
     assert {fit["said"]["steps"] for fit in version.lineage["fit"].values()} == {tiny_learner.N_STEPS}
     assert not (work_folder(folder) / "tiny").exists()
+
+
+def test_on_a_model_that_takes_no_text(folder):
+    version, verdict = learn(folder, request=replace(TINY, settings=Settings(base="deaf")))
+    assert verdict.better and verdict.total.before == 0 and version.lineage["base"]["name"] == "deaf"
+    grounder, segmenter = project_pair(folder, "deaf")
+    image = Slice(picture("disk", "square")[0])
+    assert grounder.saliency(image, "disk").present and isinstance(segmenter, tiny_learner.Deaf)
+    # The model by itself still takes no text.
+    roll_back(folder, "ana")
+    with pytest.raises(ModelError, match="does not take text"):
+        project_pair(folder, "deaf")
 
 
 def test_what_is_no_better_is_kept_and_not_used(folder):

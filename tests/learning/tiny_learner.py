@@ -23,6 +23,7 @@ from synthetic import RegionGrower
 BLIND = ModelEntry(
     "blind", "test", "knows no word", "", "1", "", "tiny_learner:load_blind", (), ("ground", "segment"), 64
 )
+DEAF = ModelEntry("deaf", "test", "takes no text", "", "1", "", "tiny_learner:load_deaf", (), ("segment",), 64)
 N_STEPS = int(os.environ.get("TINY_STEPS", "12"))
 STEP_S = float(os.environ.get("TINY_STEP_S", "0"))
 #: What the learnt levels are off by: a learner that makes things worse.
@@ -43,6 +44,16 @@ class Blind(RegionGrower):
 
 def load_blind(entry: ModelEntry, device: str | None) -> Blind:
     return Blind()
+
+
+class Deaf(RegionGrower):
+    """Answers clicks, and can't be asked for texts."""
+
+    name = "deaf"
+
+
+def load_deaf(entry: ModelEntry, device: str | None) -> Deaf:
+    return Deaf()
 
 
 class TinyLearner:

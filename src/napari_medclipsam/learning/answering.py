@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.wordless import Wordless
 from napari_medclipsam.models.contracts import SaliencyMap, TextGrounder
 
 _VERSION = 1
@@ -46,8 +48,7 @@ class ClassAnswerer(ABC):
             return SaliencyMap(values_yx, text, presence, presence >= 0.5, nearest_phrase=name, is_outline=True)
         if isinstance(self.base, TextGrounder):
             return self.base.saliency(image, text)
-        nothing = np.zeros(image.shape_yx, np.float32)
-        return SaliencyMap(nothing, text, 0.0, False, known=False, nearest_phrase=self.classes[0])
+        return replace(Wordless().saliency(image, text), nearest_phrase=self.classes[0])
 
     @abstractmethod
     def _answer(self, image: Slice, place: int) -> tuple[np.ndarray, float]:

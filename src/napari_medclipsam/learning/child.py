@@ -32,8 +32,9 @@ from napari_medclipsam.projects.project import STUDIES_FORMAT
 
 DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 3
 
-# The lowest priority of all would starve beside any other long work; while the user acts it is paused anyway.
-_NICER = 10
+# A quarter of a processor beside one other program that works all the time; at 10 it would be a tenth, and a run of
+# minutes would take an hour. While the user acts it is paused anyway.
+_NICE = 5
 
 _KEPT = "What was done is kept: it goes on from there when it is started again."
 
@@ -136,7 +137,7 @@ def _give_way() -> None:
     """Let everything else on the machine go first."""
     process = psutil.Process()
     with suppress(psutil.Error, OSError):
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else process.nice() + _NICER)
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else max(process.nice(), _NICE))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import LearningCancelled
 from napari_medclipsam.learning.folders import work_folder
 from napari_medclipsam.learning.status import Process
@@ -33,11 +34,6 @@ class Control:
         The work stops when this process ends.
     told : callable
         Called with True when a pause begins, with False when it ends; in the thread of the work.
-
-    Attributes
-    ----------
-    paused_s : float
-        How long the work was paused.
     """
 
     def __init__(self, project: Path, owner: Process | None, told: Callable[[bool], None]) -> None:
@@ -48,7 +44,6 @@ class Control:
         self._go_on, self._end = threading.Event(), ""
         self._go_on.set()
         self._seen: tuple[int, int] | None = None
-        self.paused_s = 0.0
         _wake_when_the_parent_ends()
         threading.Thread(target=self._listen, daemon=True, name="commands").start()
 
@@ -65,10 +60,9 @@ class Control:
             If the work shall end; `Stopped` if it shall go on later.
         """
         if not self._go_on.is_set() and not self._end:
-            started = time.monotonic()
-            self._told(True)
-            self._go_on.wait()
-            self.paused_s += time.monotonic() - started
+            with WORK_CLOCK.held():
+                self._told(True)
+                self._go_on.wait()
             if not self._end:
                 self._told(False)
         if self._end:
@@ -77,11 +71,13 @@ class Control:
     def _listen(self) -> None:
         last_look = time.monotonic()
         while not self._closed.wait(_LISTEN_S):
+            WORK_CLOCK.tick()
             with suppress(OSError, ValueError, KeyError, TypeError):
                 self._hear()
             if time.monotonic() - last_look > _LOOK_FOR_OWNER_S:
                 last_look = time.monotonic()
                 self._look_for_owner()
+        WORK_CLOCK.stop()
 
     def _hear(self) -> None:
         found = self._path.stat()

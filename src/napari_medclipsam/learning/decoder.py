@@ -19,6 +19,7 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import lite_base, require_lite, require_slices
 from napari_medclipsam.learning.practice import Practice, load_parts, practice_slices
+from napari_medclipsam.learning.settings import seeded
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.learning.wrapped import WrappedLite
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
@@ -62,10 +63,11 @@ class DecoderLearner:
         if parent is not None:
             known = _read(parent)["classes"]
             load_parts(parent / _WEIGHTS, head, decoder)
-        slices = practice_slices(base, examples, set(classes), settings.seed, watch)
+        slices = practice_slices(base, examples, set(classes), settings, watch)
         vectors = {name: base.phrase_vector(name) for name in classes}
-        practice = Practice(head, decoder, slices, vectors, folder, settings, watch)
-        figures = practice.run()
+        with seeded(settings):
+            practice = Practice(head, decoder, slices, vectors, folder, settings, watch)
+            figures = practice.run()
         head, decoder = practice.best()
         state = {f"head.{k}": v for k, v in head.state_dict().items()}
         state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}

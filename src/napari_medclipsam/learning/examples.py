@@ -14,6 +14,7 @@ from napari_medclipsam.annotation.actions import Action
 from napari_medclipsam.annotation.book import Book
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.states import PackedMask, SliceState
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.evaluation.datasets import Dataset, Sample, read_sample
@@ -46,7 +47,8 @@ def project_examples(
     """Return what the readers of a project have decided, slice by slice; the project may be open meanwhile.
 
     A class is known in a slice where it was accepted and no newer proposal of it waits. What a reader refused, of a
-    proposal or of a part of it, is `Label.rejected_yx`.
+    proposal or of a part of it, is `Label.rejected_yx`. Where a reader has clicked on a class or drawn a box around it
+    without accepting an outline, it is known to be present.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def project_examples(
     found: list[Example] = []
     for value in read_document(project / "studies.json", STUDIES_FORMAT)["studies"]:
         study = Study.from_json(value)
-        labels, window = _case_labels(project / "cases" / study.case, study.grid.shape, automatic)
+        labels, clicked, window = _case_labels(project / "cases" / study.case, study.grid.shape, automatic)
         if not labels:
             continue
         try:
@@ -88,7 +90,8 @@ def project_examples(
             if known or at not in labels:
                 turned = {name: _turned(one, turns, at) for name, one in known.items()}
                 read = partial(images.slice, study, at, window)
-                found.append(Example(study.case, at.position, patient, read, turned))
+                present = {names[label]: True for label in clicked.get(at, ()) if label in names}
+                found.append(Example(study.case, at.position, patient, read, turned, present))
     return found
 
 
@@ -129,10 +132,10 @@ class _Images:
 
 def _case_labels(
     folder: Path, shape: tuple[int, ...], automatic: bool
-) -> tuple[dict[SliceAt, dict[int, Label]], Window]:
-    """Return what is known of the slices of a case, by label, and the window in which it was read."""
+) -> tuple[dict[SliceAt, dict[int, Label]], dict[SliceAt, set[int]], Window]:
+    """Return what is known of the slices of a case by label, which labels were clicked on, and the window."""
     if not (folder / "journal.jsonl").exists():
-        return {}, "auto"
+        return {}, {}, "auto"
     replay = reading(folder, shape)
     refusals = _Refusals(folder, shape)
     found: dict[SliceAt, dict[int, Label]] = {}
@@ -141,7 +144,13 @@ def _case_labels(
         one = _label(replay.book, at, label, refusals, automatic)
         if one is not None:
             found.setdefault(at, {})[label] = one
-    return found, replay.window
+    clicked: dict[SliceAt, set[int]] = {}
+    for at, state in replay.book.states.items():
+        for key, now in state.objects.items():
+            # What was taken back is not there any more.
+            if (at, key.label) in refusals.pointed_at and now.prompts.is_usable:
+                clicked.setdefault(at, set()).add(key.label)
+    return found, clicked, replay.window
 
 
 def _label(book: Book, at: SliceAt, label: int, refusals: _Refusals, automatic: bool) -> Label | None:
@@ -178,11 +187,14 @@ class _Refusals:
         The same of proposals that were rejected.
     corrected : set
         (slice, label) where a reader has clicked or drawn a box.
+    pointed_at : set
+        Those of them where a reader has clicked inside of it, or drawn a box around it.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
         self.proposed: dict[Place, np.ndarray] = {}
         self.corrected: set[Place] = set()
+        self.pointed_at: set[Place] = set()
         self._waiting: dict[SliceAt, SliceState] = {}
         self._rejected: defaultdict[int, list[tuple[Place, PackedMask]]] = defaultdict(list)
         self._undone: set[int] = set()
@@ -202,14 +214,23 @@ class _Refusals:
             (self._undone.add if deed.verb == "undo" else self._undone.discard)(step)
         if deed.verb == "prompts" and deed.at is not None:
             self.corrected.add((deed.at, int(deed.parameters["label"])))
+            before = self._waiting.get(deed.at, SliceState())
+            for key, now in action.states[deed.at].objects.items():
+                # Prompts of a proposal may be those that a model has found.
+                if _n_inside(now.prompts) > _n_inside(before.of(key).prompts):
+                    self.pointed_at.add((deed.at, key.label))
         for at, state in action.states.items():
             if deed.verb == "reject":
-                before = self._waiting.get(at, SliceState()).proposals
-                self._rejected[step] += [((at, key.label), one.mask) for key, one in before.items()]
+                refused = self._waiting.get(at, SliceState()).proposals
+                self._rejected[step] += [((at, key.label), one.mask) for key, one in refused.items()]
             for key, one in state.proposals.items():
                 if one.source in ("text", "volume", "propagation"):
                     _add(self.proposed, (at, key.label), one.mask)
         self._waiting.update(action.states)
+
+
+def _n_inside(prompts: Prompts) -> int:
+    return len(prompts.boxes_xyxy) + sum(point.positive for point in prompts.points)
 
 
 def _add(masks: dict[Place, np.ndarray], place: Place, mask: PackedMask) -> None:

@@ -10,19 +10,20 @@ import math
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.checkpoint import Checkpoint, checkpoint_path
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import LearningCancelled, Settings, Watch
+from napari_medclipsam.learning.settings import seeded
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,8 +34,6 @@ _WARM_UP = 0.05
 #: Of the budget, what a fit has even where starting took all of it.
 _LEAST_SHARE = 0.2
 _MOST_GRADIENT = 1.0
-#: Of the free memory, what a fit may fill: the rest is for fragments, and on a CPU for everybody else.
-_SHARE = {"cuda": 0.8, "mps": 0.6, "cpu": 0.3}
 _OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "can't allocate memory", "MemoryError")
 
 
@@ -95,25 +94,6 @@ class Fitted:
 
     snapshots: list[dict[str, torch.Tensor]]
     figures: dict[str, float]
-
-
-def small_batch(settings: Settings, batch: int, slice_bytes: int) -> int:
-    """Return how many slices to have in memory at once.
-
-    Parameters
-    ----------
-    settings : Settings
-        Device, and its memory where the budget says so; else what is free now.
-    batch : int
-        Not more than so many.
-    slice_bytes : int
-        What a slice takes, about.
-    """
-    kind = torch.device(settings.device).type
-    there = settings.budget.memory_bytes
-    if there is None:
-        there = torch.cuda.mem_get_info(settings.device)[0] if kind == "cuda" else psutil.virtual_memory().available
-    return max(1, min(batch, int(there * _SHARE.get(kind, 0.3)) // slice_bytes))
 
 
 def fit(task: Task, plan: Plan, folder: Path, watch: Watch, start: float = 0.0) -> Fitted:
@@ -242,23 +222,8 @@ class _Rank:
 
 
 def _work(fabric: Fabric, task: Task, plan: Plan, folder: Path, tell: Callable[..., None]) -> Fitted:
-    with _seeded(plan.settings):
+    with seeded(plan.settings):
         return _Work(fabric, task, plan, folder, tell).run()
-
-
-@contextmanager
-def _seeded(settings: Settings) -> Iterator[None]:
-    """Seed torch, and make it deterministic where that is asked for; how it was set comes back."""
-    was, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.manual_seed(settings.seed)
-    if settings.deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(was)
-        torch.backends.cudnn.benchmark = benchmark
 
 
 class _Work:
@@ -279,7 +244,7 @@ class _Work:
             self._checkpoint.into_optimiser(trained, self._optimiser.optimizer)
         self._state = self._checkpoint or Checkpoint.new(plan.signature)
         self._trained, self._loss = trained, float("nan")
-        self._paused_s, self._began, self._from = 0.0, time.monotonic(), self._state.progress
+        self._paused_s, self._began, self._from = 0.0, WORK_CLOCK.seconds(), self._state.progress
         self._ends: LearningCancelled | None = None
 
     def run(self) -> Fitted:
@@ -312,17 +277,17 @@ class _Work:
     def _tell(self) -> None:
         if self._ends is not None:
             return
-        asked = time.monotonic()
+        asked = WORK_CLOCK.seconds()
         try:
             figures = {} if math.isnan(self._loss) else {"loss": self._loss}
             self._tell_outside(self._state.progress, **figures)
         except LearningCancelled as error:
             self._ends = error
-        self._paused_s += time.monotonic() - asked
+        self._paused_s += WORK_CLOCK.seconds() - asked
 
     def _progress(self) -> float:
         """Return how far the fit is: by steps, or by what is used of the budget where that is more."""
-        spent = (time.monotonic() - self._began - self._paused_s) / self._plan.seconds
+        spent = (WORK_CLOCK.seconds() - self._began - self._paused_s) / self._plan.seconds
         by_time = self._from + (1 - self._from) * min(1.0, spent)
         by_steps = self._state.steps / self._plan.most_steps
         if self._plan.settings.deterministic:

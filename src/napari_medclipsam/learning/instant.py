@@ -31,6 +31,7 @@ from napari_medclipsam.learning.encoded import (
 from napari_medclipsam.learning.exemplars import Exemplar, resized, votes, working_gray
 from napari_medclipsam.learning.kernel import SliceCells, fit_kernel, slice_cells
 from napari_medclipsam.learning.mixing import HeldOut, choose_mix
+from napari_medclipsam.learning.settings import most_in_host_memory, seeded
 from napari_medclipsam.learning.taught import Taught, read_taught, write_taught
 from napari_medclipsam.learning.wrapped import WrappedLite
 from napari_medclipsam.models.contracts import SaliencyMap
@@ -39,6 +40,8 @@ from napari_medclipsam.models.lite.preprocess import Fit, from_canvas
 
 #: Of each class, the best trusted first: more cost time and, for a linear kernel, say little new.
 MOST_SLICES = 40
+#: The features of all its cells.
+_SLICE_BYTES = 20 << 20
 _SEEING_SHARE = 0.6
 _SMOOTH_CELLS = 0.7
 
@@ -87,10 +90,12 @@ class InstantLearner:
         losses, fit_s = {}, 0.0
         for number, (name, known) in enumerate(classes.items()):
             share = (number / len(classes), 1 / len(classes))
-            seen = _seen(base, name, _most_telling(known, name, rng), _Teller(watch, share, 0.0, _SEEING_SHARE))
+            chosen = _most_telling(known, name, rng, most_in_host_memory(settings, MOST_SLICES, _SLICE_BYTES))
+            seen = _seen(base, name, chosen, _Teller(watch, share, 0.0, _SEEING_SHARE))
             before = time.monotonic()
             step = _Teller(watch, share, _SEEING_SHARE, 1 - _SEEING_SHARE)
-            taught[name] = _fitted(name, tuple(settings.phrases.get(name, ())), seen, rng, step)
+            with seeded(settings):
+                taught[name] = _fitted(name, tuple(settings.phrases.get(name, ())), seen, rng, step)
             fit_s += time.monotonic() - before
             losses[name] = step.loss
         write_taught(folder, taught.values())
@@ -130,7 +135,7 @@ class InstantModel(WrappedLite):
         if taught is None:
             return self.base.saliency(image, text)
         map_yx, presence, _ = self._answer(image, taught)
-        own = taught.mix is not None and taught.mix.leads
+        own = taught.mix is not None and taught.mix.draws(image.shape_yx)
         return SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name, is_outline=own)
 
     def find_similar(self, slices: Iterable[tuple[int, Slice]], text: str) -> Iterator[tuple[int, float]]:
@@ -158,12 +163,12 @@ class InstantModel(WrappedLite):
         logits = taught.kernel.logits(features)
         fit = Fit.of(image.shape_yx)
         map_yx = _kernel_map(logits, inside, fit)
-        # Presence is the kernel's: set on votes it would need two slices accepted as empty, one to vote on the other.
         score = taught.kernel.score(logits)
-        if taught.mix is not None:
-            voted = votes(working_gray(image), taught.mix.exemplars)
-            map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
-        return map_yx, taught.kernel.verdict.presence(score), score
+        if taught.mix is None:
+            return map_yx, taught.kernel.verdict.presence(score), score
+        voted = votes(working_gray(image), taught.mix.exemplars)
+        map_yx = taught.mix.mixed(map_yx, resized(voted, image.shape_yx))
+        return map_yx, taught.mix.presence(map_yx), score
 
 
 def _kernel_map(logits: np.ndarray, inside: np.ndarray, fit: Fit) -> np.ndarray:
@@ -195,15 +200,15 @@ class _Teller:
             self._watch.step(at, loss=loss)
 
 
-def _most_telling(examples: list[Example], name: str, rng: np.random.Generator) -> list[Example]:
-    """Return at most `MOST_SLICES`: half of them, if there are so many, show the structure."""
+def _most_telling(examples: list[Example], name: str, rng: np.random.Generator, most: int) -> list[Example]:
+    """Return at most `most`: half of them, if there are so many, show the structure."""
     mixed = [examples[i] for i in rng.permutation(len(examples))]
     order = ("drawn", "accepted", "refused", "propagated", "automatic")
     mixed.sort(key=lambda e: order.index(e.labels[name].provenance))
     there = [e for e in mixed if e.labels[name].mask_yx.any()]
     others = [e for e in mixed if not e.labels[name].mask_yx.any()]
-    half = max(MOST_SLICES // 2, MOST_SLICES - len(others))
-    return there[:half] + others[: MOST_SLICES - min(len(there), half)]
+    half = max(most - most // 2, most - len(others))
+    return there[:half] + others[: most - min(len(there), half)]
 
 
 def _fitted(name: str, phrases: tuple[str, ...], seen: list[_Seen], rng: np.random.Generator, step: _Teller) -> Taught:

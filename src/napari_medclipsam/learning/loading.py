@@ -9,7 +9,9 @@ from typing import Any
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
+from napari_medclipsam.learning.wordless import grounder_of
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.models.registry import load
 from napari_medclipsam.projects.documents import read_document
 from napari_medclipsam.projects.project import PROJECT_FORMAT
 from napari_medclipsam.saliency.pair import load_pair
@@ -77,7 +79,7 @@ def identity_of(base: Any) -> dict[str, str]:
 def as_pair(model: Any, base: Any) -> Pair:
     """Return who answers texts and who answers clicks; `base` does what the model does not."""
     return (
-        model if isinstance(model, TextGrounder) else base,
+        model if isinstance(model, TextGrounder) else grounder_of(base),
         model if isinstance(model, PromptableSegmenter) else base,
     )
 
@@ -99,8 +101,12 @@ def project_pair(
         If the version is gone or damaged.
     """
     read_document(project / "project.json", PROJECT_FORMAT)
-    pair = load_pair(name, device, saliency_method)
     version = active_version(project)
+    if version is not None and saliency_method is None and version.lineage.get("base", {}).get("name") == name:
+        # Learnt on a segmenter, it is what takes texts.
+        base = load(name, device)
+        return as_pair(load_version(version, base, device_of(device)), base)
+    pair = load_pair(name, device, saliency_method)
     base = pair[0]
     is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
     if version is None or (is_other and not required):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import LearningCancelled
 from napari_medclipsam.learning.lite_augment import restyled
 from napari_medclipsam.learning.mix_backbone import Stem
@@ -79,17 +79,17 @@ def encoded_slices(
     step : callable
         Told the fraction that is done.
     until : float
-        On `time.monotonic`: from then on no more is encoded than each slice with masks once.
+        On `WORK_CLOCK`: from then on no more is encoded than each slice with masks once.
     """
     cache = EmbeddingCache(folder, memory_bytes=0)
     found: dict[int, list[tuple[np.ndarray, Picture]]] = {}
     pictures = [*labelled, *unlabelled]
     order = list(_order(len(labelled), len(unlabelled)))
-    began = time.monotonic()
+    began = WORK_CLOCK.seconds()
     for number, (place, view) in enumerate(order):
-        if number >= len(labelled) and time.monotonic() > until:
+        if number >= len(labelled) and WORK_CLOCK.seconds() > until:
             break
-        by_time = (time.monotonic() - began) / max(1e-3, until - began)
+        by_time = (WORK_CLOCK.seconds() - began) / max(1e-3, until - began)
         fraction = min(1.0, max(number / len(order), by_time))
         rng = np.random.default_rng([seed, place, view])
         seen = _view(pictures[place], view, place < len(labelled), rng, mirrored)

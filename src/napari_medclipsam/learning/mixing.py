@@ -6,15 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logit
 
-from napari_medclipsam.learning.exemplars import Exemplar, votes
+from napari_medclipsam.learning.exemplars import SIDE_PX, Exemplar, votes
+from napari_medclipsam.learning.kernel import Verdict
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the exemplars' votes may weigh; the kernel has the rest."""
 
+#: A slice is judged by the mean of the map where it is highest: over this share of the area that the structure has in
+#: the exemplars, and at least so many pixels of the working grid.
+_BEST_SHARE, _FEWEST_BEST = 0.25, 4
+#: From this mean on (0.62, as a logit) the structure is taken to be there.
+_CENTRE, _SLOPE = 0.5, 0.8
 # Each slice that is asked costs some registrations.
 _MOST_SHOWN, _MOST_EMPTY = 6, 2
-_LEAST_GAIN = 0.01
+#: Half and half does best on other volumes, which a few slices of one volume do not tell. They must be so much better
+#: drawn with another weight, the more so the worse the kernel draws by itself.
+_USUAL, _PULL = 0.5, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +57,33 @@ class Mix:
     weight: float
     exemplars: tuple[Exemplar, ...]
 
-    @property
-    def leads(self) -> bool:
-        """Whether the exemplars weigh as much as the kernel: their masks were drawn, so the outline is theirs."""
-        return self.weight >= 0.5
+    def draws(self, shape_yx: tuple[int, int]) -> bool:
+        """Tell whether the map is the outline itself, in a picture of this shape.
+
+        It is where the exemplars weigh more than the kernel, for their masks were drawn; at half and half where the
+        grid is as fine as the picture.
+        """
+        return self.weight > _USUAL or (self.weight == _USUAL and max(shape_yx) <= SIDE_PX)
 
     def mixed(self, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
         """Return both in one, in [0, 1]."""
         return _mixed(self.weight, kernel_yx, votes_yx)
 
+    def presence(self, map_yx: np.ndarray) -> float:
+        """Return how probable it is that the structure is in the slice of a map that `mixed` has made, in [0, 1]."""
+        shown = [one.shares > 127 for one in self.exemplars if one.shares.any()]
+        share = max(_BEST_SHARE * float(np.median([s.mean() for s in shown])), _FEWEST_BEST / shown[0].size)
+        best = max(1, round(share * map_yx.size))
+        mean = float(np.partition(map_yx, map_yx.size - best, axis=None)[-best:].mean())
+        verdict = Verdict(_CENTRE, _SLOPE, is_sure=len(shown) < len(self.exemplars))
+        return verdict.presence(float(logit(np.clip(mean, 0.001, 0.999))))
+
 
 def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
     """Return the mix that draws slices best which neither kernel nor exemplars had seen; None for the kernel alone.
 
-    The Dice coefficient over all their pixels together decides. A tie goes to the kernel, and so does a single slice
-    with the structure: there is nothing to compare on.
+    The Dice coefficient over all their pixels together decides, with a pull towards half and half. A single slice with
+    the structure is left to the kernel: there is nothing to compare on.
 
     Parameters
     ----------
@@ -81,11 +102,10 @@ def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix 
         step(number / len(asked))
         others = [other.exemplar for other in slices if other is not one]
         voted.append(votes(one.exemplar.gray, others))
-    dices = [_pooled_dice(asked, voted, weight) for weight in WEIGHTS]
-    best = int(np.argmax(dices))
-    if dices[best] < dices[0] + _LEAST_GAIN:
-        return None
-    return Mix(WEIGHTS[best], tuple(one.exemplar for one in slices))
+    dices = np.array([_pooled_dice(asked, voted, weight) for weight in WEIGHTS])
+    pulled = dices - _PULL * (1 - dices[0]) * (np.array(WEIGHTS) - _USUAL) ** 2
+    weight = WEIGHTS[int(np.argmax(pulled))]
+    return Mix(weight, tuple(one.exemplar for one in slices)) if weight else None
 
 
 def _mixed(weight: float, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.evaluation.metrics import dice
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import TRUST, CanvasLabel, canvas_label, encode, require_same_size
 from napari_medclipsam.learning.lite_clicks import (
@@ -28,6 +29,7 @@ from napari_medclipsam.learning.lite_clicks import (
     some_part,
 )
 from napari_medclipsam.learning.lite_grounding import grounding_loss
+from napari_medclipsam.learning.settings import most_at_once, most_in_host_memory
 from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD
@@ -36,8 +38,10 @@ from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import CANVAS
 
 CHECKPOINT_S = 30.0
-#: 2.4 MB each are kept in memory; the best trusted first.
+#: Kept in memory; the best trusted first.
 MOST_SLICES = 120
+
+_SLICE_BYTES = 5 << 19
 
 _RATE = 4e-5
 _PULL = 2e-3
@@ -46,6 +50,8 @@ _LOOK_EVERY = 20
 _PATIENCE = 4
 _ROUNDS = (1, 2, 2, 3, 3, 5)
 _BATCH = {"cpu": 1, "mps": 4, "cuda": 8}
+#: What an object takes on the device while clicks on it are learnt from.
+_PLAYED_BYTES = 400 << 20
 _HELD_SHARE = 0.2
 _MOST_LOOKED_AT = 12
 
@@ -60,13 +66,14 @@ class PracticeSlice:
 
 
 def practice_slices(
-    base: LiteModel, examples: Sequence[Example], names: set[str], seed: int, watch: Watch
+    base: LiteModel, examples: Sequence[Example], names: set[str], settings: Settings, watch: Watch
 ) -> list[PracticeSlice]:
     """Encode the examples of some classes; about a fifth is kept aside, by patient, or else by a block of slices."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings.seed)
+    most = most_in_host_memory(settings, MOST_SLICES, _SLICE_BYTES)
     order = rng.permutation(len(examples))
     ranked = sorted(order, key=lambda i: -max((_trust(examples[i], n) for n in names), default=0.0))
-    chosen = [examples[i] for i in sorted(ranked[:MOST_SLICES])]
+    chosen = [examples[i] for i in sorted(ranked[:most])]
     chosen = [e for e in chosen if any(n in e.labels and e.labels[n].provenance != "refused" for n in names)]
     held = _held(chosen, rng)
     found = []
@@ -127,7 +134,6 @@ class Practice:
         settings: Settings,
         watch: Watch,
     ) -> None:
-        torch.manual_seed(settings.seed)
         self._device = torch.device(settings.device)
         self._parts = torch.nn.ModuleDict({"head": head, "decoder": decoder}).to(self._device).eval()
         self._parts.requires_grad_(True)
@@ -143,7 +149,7 @@ class Practice:
         self._looked_at = [one for s in slices if s.is_held for one in s.labels.items() if _has_object(one[1])]
         self._path, self._settings, self._watch = folder / "checkpoint.safetensors", settings, watch
         self._rng = np.random.default_rng(settings.seed)
-        self._batch = _BATCH.get(self._device.type, 1)
+        self._batch = most_at_once(settings, _BATCH.get(self._device.type, 1), _PLAYED_BYTES)
         self._state: dict[str, Any] = {"steps": 0, "seconds": 0.0, "best": -1.0, "start": -1.0, "worse": 0}
         if not self._training:
             raise LearningError("Every mask is too small to practise clicks on; accept slices that show more of it.")
@@ -152,17 +158,17 @@ class Practice:
     def run(self) -> dict[str, Any]:
         """Practise until it gets no better, or the budget is used up; returns figures."""
         optimiser = torch.optim.AdamW([p for p in self._parts.parameters() if p.requires_grad], _RATE, weight_decay=0.0)
-        began, saved, loss = time.monotonic() - self._state["seconds"], time.monotonic(), 0.0
+        began, saved, loss = WORK_CLOCK.seconds() - self._state["seconds"], time.monotonic(), 0.0
         if self._state["start"] < 0:
             self._state["start"] = self._state["best"] = self._look()
         while self._state["steps"] < _MOST_STEPS and self._state["worse"] < _PATIENCE:
-            self._state["seconds"] = time.monotonic() - began
+            self._state["seconds"] = WORK_CLOCK.seconds() - began
             if self._state["seconds"] >= self._settings.budget.seconds:
                 break
-            paused = time.monotonic()
+            paused = WORK_CLOCK.seconds()
             self._tell(loss)
             # Pauses do not count.
-            began += time.monotonic() - paused
+            began += WORK_CLOCK.seconds() - paused
             loss = self._step(optimiser)
             self._state["steps"] += 1
             if self._state["steps"] % _LOOK_EVERY == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +16,16 @@ from napari_medclipsam.errors import LearningError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.answering import ClassAnswerer, damaged, read_model, weights_path, write_model
 from napari_medclipsam.learning.checkpoint import remove_checkpoint
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import require_slices
 from napari_medclipsam.learning.extras import require_packages
-from napari_medclipsam.learning.fitting import Plan, fit, small_batch
+from napari_medclipsam.learning.fitting import Plan, fit
 from napari_medclipsam.learning.mix_backbone import Backbone, Stem, backbone_of
 from napari_medclipsam.learning.mix_network import MixNetwork, cam_boxes, class_loss, map_loss, outline_loss, pooled
 from napari_medclipsam.learning.mix_slices import MOST_LABELLED, MOST_UNLABELLED, MixSlice, encoded_slices
 from napari_medclipsam.learning.pictures import Picture, may_mirror, read_pictures, require_classes
+from napari_medclipsam.learning.settings import most_at_once
 from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.models.lite.preprocess import CANVAS, from_canvas
 from napari_medclipsam.prompting.from_saliency import box_with_margin
@@ -75,7 +76,7 @@ class SamMixLearner:
     ) -> Mapping[str, Any]:
         """Learn with a base model that is loaded already; else as `fit`."""
         require_packages(self.name, "peft", "lightning_fabric")
-        began = time.monotonic()
+        began = WORK_CLOCK.seconds()
         names = require_classes(list(require_slices(examples, LEAST_SLICES)))
         torch.manual_seed(settings.seed)
         stem, backbone = backbone_of(base, settings.device)
@@ -83,8 +84,8 @@ class SamMixLearner:
         kind = "cpu" if settings.device == "cpu" else "cuda"
         batch = _BATCH[kind]
         signature = f"sam-mix {getattr(base, 'name', '')} {settings.seed} {names}"
-        left = max(1.0, settings.budget.seconds - (time.monotonic() - began))
-        at_once = small_batch(settings, batch, backbone.slice_bytes)
+        left = max(1.0, settings.budget.seconds - (WORK_CLOCK.seconds() - began))
+        at_once = most_at_once(settings, batch, backbone.slice_bytes)
         plan = Plan(settings, left, batch, at_once, _MOST_STEPS[kind], 1, _RATE, signature)
         task = MixTask(MixNetwork(backbone, len(names)).eval(), slices)
         fitted = fit(task, plan, folder, watch, _ENCODING_SHARE)
@@ -95,7 +96,7 @@ class SamMixLearner:
         shutil.rmtree(_stems(folder), ignore_errors=True)
         n_labelled = sum(one.is_labelled for one in slices)
         figures = {"labelled": n_labelled, "unlabelled": len(slices) - n_labelled}
-        return {**fitted.figures, **figures, "classes": names, "seconds": round(time.monotonic() - began, 1)}
+        return {**fitted.figures, **figures, "classes": names, "seconds": round(WORK_CLOCK.seconds() - began, 1)}
 
     def _slices(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.control import Control
 from napari_medclipsam.learning.folders import work_folder
 from napari_medclipsam.learning.status import Process, State, Status, write_status
@@ -40,7 +41,7 @@ class Teller:
     def __init__(self, project: Path, owner: Process | None, status: Status, spent_s: float = 0.0) -> None:
         self._project, self._spent_s = project, spent_s
         self._status = replace(status, process=Process.this())
-        self._began = time.monotonic()
+        self._began = WORK_CLOCK.seconds()
         self._told_at = self._curve_at = self._memory_at = 0.0
         self._part = (0.0, 1.0)
         self._busy: State = status.state
@@ -50,7 +51,7 @@ class Teller:
     @property
     def seconds(self) -> float:
         """Work so far, without pauses."""
-        return self._spent_s + time.monotonic() - self._began - self.control.paused_s
+        return self._spent_s + WORK_CLOCK.seconds() - self._began
 
     def went_before(self, seconds: float) -> None:
         """Count work that an earlier process has done."""

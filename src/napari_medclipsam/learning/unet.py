@@ -8,7 +8,6 @@ entropy ranks slices for review, by way of `saliency.certainty`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,13 @@ from napari_medclipsam.errors import LearningError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.answering import ClassAnswerer, damaged, read_model, weights_path, write_model
 from napari_medclipsam.learning.checkpoint import remove_checkpoint
+from napari_medclipsam.learning.clock import WORK_CLOCK
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import require_slices
 from napari_medclipsam.learning.extras import require_packages
-from napari_medclipsam.learning.fitting import Plan, fit, small_batch
+from napari_medclipsam.learning.fitting import Plan, fit
 from napari_medclipsam.learning.pictures import Picture, may_mirror, read_pictures, require_classes
+from napari_medclipsam.learning.settings import most_at_once
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.models.lite.preprocess import Fit, from_canvas, to_canvas
 
@@ -84,7 +85,7 @@ class UNetLearner:
     ) -> Mapping[str, Any]:
         """Learn; see `contracts.Learner.fit`. The network begins anew: a parent's may have other classes."""
         require_packages(self.name, "monai", "lightning_fabric")
-        began = time.monotonic()
+        began = WORK_CLOCK.seconds()
         names = require_classes(list(require_slices(examples, LEAST_SLICES)))
         size = SIZES["cpu" if settings.device == "cpu" else "cuda"]
         rng = np.random.default_rng(settings.seed)
@@ -97,8 +98,8 @@ class UNetLearner:
                 f"Every slice with a mask has no contrast, or its mask is smaller than a pixel of {size.side}; accept "
                 "slices that show more of it."
             )
-        at_once = small_batch(settings, size.batch, size.slice_bytes)
-        left = max(1.0, settings.budget.seconds - (time.monotonic() - began))
+        at_once = most_at_once(settings, size.batch, size.slice_bytes)
+        left = max(1.0, settings.budget.seconds - (WORK_CLOCK.seconds() - began))
         signature = f"unet {size.side} {size.width} {settings.seed} {names}"
         plan = Plan(settings, left, size.batch, at_once, size.most_steps, CYCLES, _RATE, signature)
         fitted = fit(UNetTask(pictures, len(names), size, may_mirror(names)), plan, folder, watch, _READING_SHARE)
@@ -112,7 +113,7 @@ class UNetLearner:
             "classes": names,
             "slices": len(pictures),
             "networks": len(fitted.snapshots),
-            "seconds": round(time.monotonic() - began, 1),
+            "seconds": round(WORK_CLOCK.seconds() - began, 1),
         }
 
     def load(self, folder: Path, base: Any, device: str) -> UNetModel:
