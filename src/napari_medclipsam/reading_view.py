@@ -130,15 +130,30 @@ class ReadingView:
         two (of z, y, x: y is the earlier one, x the later one).
         """
         x0, y0, x1, y1 = box_xyxy
-        if self.stored.affine is None or self.turned.affine is None:
+        if self.stored.affine is None:
             return index, box_xyxy
-        to_stored = np.linalg.inv(self.stored.affine) @ self.turned.affine
-        corners_xyz = (to_stored @ np.array([[x0, y0, index, 1], [x1, y1, index, 1]]).T)[:3].T
+        corners_xyz = (self._to_stored_xyz @ np.array([[x0, y0, index, 1], [x1, y1, index, 1]]).T)[:3].T
         corners_zyx = np.sort(corners_xyz, axis=0)[:, ::-1]
-        across = int(np.argmax(np.abs(to_stored[:3, 2])[::-1]))
-        rows, columns = (a for a in range(3) if a != across)
+        rows, columns = (a for a in range(3) if a != self.across)
         low, high = corners_zyx.tolist()
-        return round(low[across]), (low[columns], low[rows], high[columns], high[rows])
+        return round(low[self.across]), (low[columns], low[rows], high[columns], high[rows])
+
+    @property
+    def across(self) -> int:
+        """Which axis of the stored array, of (z, y, x), the slices are across."""
+        return int(np.argmax(np.abs(self._to_stored_xyz[:3, 2])[::-1]))
+
+    def index_of_stored(self, stored_index: int) -> int:
+        """Return where the slice lies in `turned` that is counted so along the stored axis `across`."""
+        step, first = self._to_stored_xyz[2 - self.across, 2:]
+        return round((stored_index - first) / step)
+
+    @property
+    def _to_stored_xyz(self) -> np.ndarray:
+        """Takes indices (x, y, z, 1) of `turned` to those of `stored`."""
+        if self.stored.affine is None or self.turned.affine is None:
+            return np.eye(4)
+        return np.asarray(np.linalg.inv(self.stored.affine) @ self.turned.affine)
 
 
 def reading_view(volume: Volume, plane: str | None = None) -> ReadingView:

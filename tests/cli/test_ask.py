@@ -19,7 +19,8 @@ def run(run, monkeypatch):
 
 def test_is_it_there(run, png, tmp_path):
     code, out, err = run("ask", png[0], "is there a disk?", "--saliency", "map.png")
-    assert code == 0 and "yes (sure, 1.00)" in out and "not a diagnosis" in err
+    assert code == 0, err
+    assert "yes (sure, 1.00)" in out and "not a diagnosis" in err
     seen = np.asarray(Image.open(tmp_path / "here" / "map.png"))
     assert seen[png[1]["disk"]].mean() > 4 * seen.mean()
 

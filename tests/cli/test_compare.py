@@ -27,7 +27,7 @@ def test_a_slice_of_a_volume_as_json(run, nifti, tmp_path):
 
 def test_what_is_refused(run, png, nifti):
     for words, told in (
-        (["compare", nifti[0], "--text", "disk", "--slice", 7], "slices 1 to 6"),
+        (["compare", nifti[0], "--text", "disk", "--slice", 7], "0 to 5"),
         (["compare", png[0], "--text", *(f"mass {n}" for n in range(7))], "6 is the limit"),
         (["compare", png[0], "--text", "disk", "--output", png[0]], "replace the input"),
         (["compare", png[0], "--text", "disk", "--output", "sheet.jpg"], ".png"),

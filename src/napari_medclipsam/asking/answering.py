@@ -17,7 +17,6 @@ from napari_medclipsam.errors import ModelError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import RegionEncoder, SaliencyMap, TextGrounder
 from napari_medclipsam.models.lite.known import Familiarity
-from napari_medclipsam.saliency.grounder import MIN_SPECIFICITY
 from napari_medclipsam.saliency.prompt_book import is_readable
 
 # On the pictures held out, 0.99 of the answers above 0.95 are right, and about half of those below 0.75.
@@ -181,6 +180,6 @@ def _why_not(seen: SaliencyMap) -> str:
     if not seen.known:
         nearest = f"; the nearest it knows is {seen.nearest_phrase}" if seen.nearest_phrase else ""
         return f'the model does not know "{seen.text}"{nearest}.'
-    if seen.presence >= 0.5 and seen.specificity <= MIN_SPECIFICITY:
+    if seen.presence >= 0.5 and not seen.depends_on_text:
         return f'what the model sees hardly depends on the words "{seen.text}".'
     return ""

@@ -39,13 +39,13 @@ def run(args: Namespace) -> int:
         _require_apart(args.saliency, args.input, volume)
     view = reading_view(volume, args.axis)
     region_zyx = _region(args, volume)
-    across = _across(view)
+    across = view.across
     stored_index = _slice_index(args.slice, volume.shape_zyx[across], region_zyx, across)
     if args.box is not None:
         region_zyx = np.zeros(volume.shape_zyx, bool)
         plane = np.moveaxis(region_zyx, across, 0)[stored_index]
         plane[...] = box_region(args.box, (plane.shape[0], plane.shape[1]))
-    index = _turned_index(view, across, stored_index)
+    index = view.index_of_stored(stored_index)
     region_yx = None if region_zyx is None else np.ascontiguousarray(view.to_turned(region_zyx)[index])
     image = view.turned.slice_pixels(index, window=args.window)
     asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
@@ -84,25 +84,6 @@ def _region(args: Namespace, volume: Volume) -> np.ndarray | None:
         told = "is empty" if args.label is None else f"has no label {args.label}"
         raise PromptError(f"The mask {args.region} {told}, so there is no region to ask about.")
     return np.asarray(region)
-
-
-def _across(view: ReadingView) -> int:
-    """Return which stored axis, of z, y, x, the slices are across."""
-    shape = view.stored.shape_zyx
-    for axis, n in enumerate(shape):
-        along = np.broadcast_to(np.arange(n).reshape([-1 if a == axis else 1 for a in range(3)]), shape)
-        turned = view.to_turned(along)
-        if n > 1 and turned[0, 0, 0] != turned[-1, 0, 0]:
-            return axis
-    # One slice only: that of the axis that has one.
-    return next((axis for axis, n in enumerate(shape) if n == 1), 0)
-
-
-def _turned_index(view: ReadingView, across: int, stored_index: int) -> int:
-    shape = view.stored.shape_zyx
-    along = np.arange(shape[across]).reshape([-1 if axis == across else 1 for axis in range(3)])
-    turned = view.to_turned(np.broadcast_to(along, shape))
-    return int(np.flatnonzero(turned[:, 0, 0] == stored_index)[0])
 
 
 def _slice_index(given: int | None, n: int, region_zyx: np.ndarray | None, across: int) -> int:

@@ -30,13 +30,13 @@ def run(args: Namespace) -> int:
     job = plan_jobs([args.input], False, None, None, args.output)[0]
     path = args.output or Path(f"{job.name}_compare.png")
     view = reading_view(read_image(args.input, volume_index=args.volume_index, series_uid=args.series), args.axis)
-    index = _index(view, args.slice)
-    image = view.turned.slice_pixels(index, window=args.window)
+    index = _stored_index(view, args.slice)
+    image = view.turned.slice_pixels(view.index_of_stored(index), window=args.window)
     grounder, _ = load_pair(args.model, args.device, args.saliency_method)
     with progress_bar(0, "steps") as bar:
         answers = compare(grounder, image, texts, shown_on(bar))
     count = view.turned.n_slices()
-    caption = job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"
+    caption = job.name if count == 1 else f"{job.name}, slice {index} of 0–{count - 1}"
     sheet = render_comparison(image, [a.values_yx for a in answers], [_words(a) for a in answers], caption, view.sides)
     write_png(sheet, path)
     if args.json:
@@ -47,14 +47,14 @@ def run(args: Namespace) -> int:
     return DONE if any(seen.known for seen in answers) else REFUSED
 
 
-def _index(view: ReadingView, number: int | None) -> int:
-    """Return the index of a slice that was counted from 1; by default the middle one."""
+def _stored_index(view: ReadingView, given: int | None) -> int:
+    """Return which slice is asked about, counted as it is stored; by default the middle one."""
     count = view.turned.n_slices()
-    if number is None:
+    if given is None:
         return count // 2
-    if not 1 <= number <= count:
-        raise ImageError(f"There is no slice {number}: the image has slices 1 to {count} in this plane.")
-    return number - 1
+    if not 0 <= given < count:
+        raise ImageError(f"There is no slice {given}; this image has 0 to {count - 1}.")
+    return given
 
 
 def _figures(seen: SaliencyMap) -> tuple[str, str, str, str]:
@@ -88,4 +88,4 @@ def _as_json(source: Path, index: int, answers: Sequence[SaliencyMap], path: Pat
         }
         for seen in answers
     ]
-    return {"input": str(source), "slice": index + 1, "phrasings": phrasings, "sheet_path": str(path)}
+    return {"input": str(source), "slice": index, "phrasings": phrasings, "sheet_path": str(path)}

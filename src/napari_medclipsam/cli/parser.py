@@ -110,7 +110,9 @@ def _add_compare(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--output", type=Path, metavar="PNG", help="where the pictures go (default: NAME_compare.png in this folder)"
     )
-    p.add_argument("--slice", type=_positive, metavar="N", help="which slice of a volume, from 1 (default: the middle)")
+    p.add_argument(
+        "--slice", type=int, metavar="N", help="which slice of a volume, from 0, as it is stored (default: the middle)"
+    )
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_reading(p)
 
