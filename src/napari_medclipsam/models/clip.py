@@ -67,7 +67,8 @@ def load_spec(spec: str, device: str | None = None) -> OpenClipEncoder:
         If it is not on this machine, damaged, or of another format.
     """
     if spec.startswith(_FOLDER):
-        folder = Path(spec.removeprefix(_FOLDER)).expanduser()
+        folder = Path(spec.removeprefix(_FOLDER)).expanduser().resolve()
+        spec = f"{_FOLDER}{folder}"
         if not (folder / CONFIG).is_file():
             raise ModelError(
                 f"{folder} is not an open_clip model: it has no {CONFIG}. Name a folder that open_clip saved."
@@ -75,7 +76,10 @@ def load_spec(spec: str, device: str | None = None) -> OpenClipEncoder:
     else:
         repository = spec.removeprefix(_HUB)
         folder = _hub_snapshot(repository)
-    return _build(folder, folder, name=spec, device=device)
+    encoder = _build(folder, folder, name=spec, device=device)
+    # What is learnt on these weights must not be put on others that came into the folder since.
+    encoder.version = store.file_sha256(_weights_file(folder))[:8]
+    return encoder
 
 
 def _hub_snapshot(repository: str) -> Path:
@@ -229,10 +233,16 @@ class OpenClipEncoder:
         Texts to int64 tensor (n, context length).
     name : str
         The model's name.
+
+    Attributes
+    ----------
+    version : str
+        Changes with the weights; "" where whoever made it did not say.
     """
 
     def __init__(self, network: Any, transform: Callable[[Any], Any], tokenizer: Any, *, name: str) -> None:
         self.name = name
+        self.version = ""
         self.network = network
         self._transform = transform
         self._tokenizer = tokenizer
@@ -295,19 +305,30 @@ class OpenClipEncoder:
         for text in texts:
             if not text.strip():
                 raise PromptError("The text is empty. Say what to look for, such as 'brain tumor'.")
-            self._warn_if_cut(text)
-        tokens: torch.Tensor = self._tokenizer(list(texts)).to(self.device)
+            if (count := self.count_tokens(text)) > self.context_length:
+                warnings.warn(
+                    f"The text has {count} tokens and model {self.name!r} reads the first {self.context_length}; the "
+                    "rest is ignored. Use a shorter text.",
+                    stacklevel=2,
+                )
+        return self.tokens(texts).to(self.device)
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a text the network reads."""
+        return int(self._tokenizer.context_length)
+
+    def tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return texts in tokens, int64 (n, context length), on the CPU; one that is too long is cut without a word."""
+        tokens: torch.Tensor = self._tokenizer(list(texts))
         return tokens
 
-    def _warn_if_cut(self, text: str) -> None:
-        limit = int(self._tokenizer.context_length)
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has."""
         if hasattr(self._tokenizer, "tokenizer"):
-            count = len(self._tokenizer.tokenizer(text, verbose=False)["input_ids"])
-        else:
-            count = len(self._tokenizer.encode(text)) + 2  # Start and end are added later.
-        if count > limit:
-            warnings.warn(
-                f"The text has {count} tokens and model {self.name!r} reads the first {limit}; the rest is ignored. "
-                "Use a shorter text.",
-                stacklevel=3,
-            )
+            return len(self._tokenizer.tokenizer(text, verbose=False)["input_ids"])
+        return len(self._tokenizer.encode(text)) + 2  # Start and end are added later.
+
+    def with_network(self, network: Any) -> OpenClipEncoder:
+        """Return the same encoder with other weights, under the same name; frozen, on their device."""
+        return OpenClipEncoder(network.eval().requires_grad_(False), self._transform, self._tokenizer, name=self.name)
