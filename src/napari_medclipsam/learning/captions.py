@@ -161,7 +161,9 @@ def _project_rows(project: Path) -> Iterator[_Row]:
             "(such as c0001) and caption, and perhaps slice (from 0)."
         )
     identity = str(read_document(project / "project.json", PROJECT_FORMAT)["id"])
-    studies = {s["case"]: Study.from_json(s) for s in read_document(project / "studies.json", STUDIES_FORMAT)["studies"]}
+    studies = {
+        s["case"]: Study.from_json(s) for s in read_document(project / "studies.json", STUDIES_FORMAT)["studies"]
+    }
     for line, row in _lines(project / TABLE, ("case", "caption")):
         study, index = studies.get(row["case"].strip()), _index(row, line)
         patient, read = "", None
@@ -272,4 +274,3 @@ def _told(places: list[str], text: str) -> str:
 
 def _single(text: str) -> str:
     return text.replace("are left out", "is left out", 1).replace("have a caption", "has a caption", 1)
-

@@ -2,8 +2,8 @@
 
 The loss compares every pair of a batch with every other one, so a batch can't be made of small ones by adding up their
 gradients: the negatives would be missing. Where it does not fit into memory it is seen twice, a few pairs at a time:
-first without gradients, for the vectors and the loss of the whole batch, then again, each vector passing on its gradient
-(GradCache, Gao et al. 2021). The gradient is that of the whole batch at once.
+first without gradients, for the vectors and the loss of the whole batch, then again, each vector passing its gradient
+on (GradCache, Gao et al. 2021). The sum is the gradient of the whole batch at once.
 """
 
 from __future__ import annotations
@@ -23,70 +23,17 @@ from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.answering import damaged, weights_path
 from napari_medclipsam.learning.captions import CaptionedImage
 from napari_medclipsam.learning.checkpoint import remove_checkpoint
-from napari_medclipsam.learning.clip_losses import LOSSES, ContrastSettings, contrastive_loss
-from napari_medclipsam.learning.clip_network import ClipNetwork, Way, merged, pair_bytes, trainable
+from napari_medclipsam.learning.clip_losses import contrastive_loss
+from napari_medclipsam.learning.clip_network import ClipNetwork, merged, pair_bytes, trainable
 from napari_medclipsam.learning.clip_pairs import Prepared, prepared
+from napari_medclipsam.learning.clip_request import ClipTraining, Way
 from napari_medclipsam.learning.contracts import Settings, Watch
 from napari_medclipsam.learning.extras import require_packages
 from napari_medclipsam.learning.fitting import Plan, fit, small_batch
 from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.models.clip import OpenClipEncoder
 
-#: The paper's rate is for all weights; LoRA starts at nothing and has a hundredth of them.
-LORA_RATE = 1e-4
 _READING_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class ClipTraining:
-    """How to fine-tune; the values of MedCLIP-SAM by default.
-
-    Parameters
-    ----------
-    loss : str
-        One of ``clip_losses.LOSSES``.
-    way : {"full", "lora"}
-        All weights of both towers, or LoRA of rank 8 in their blocks.
-    batch : int
-        Pairs that are compared with each other.
-    rate : float
-        The highest learning rate; it decays along a cosine.
-    epochs : int
-        How often each pair is seen, on the average, unless the budget ends it before.
-    contrast : ContrastSettings
-        τ and β.
-
-    Raises
-    ------
-    LearningError
-        If one is outside of its range.
-    """
-
-    loss: str = "dhn-nce"
-    way: Way = "full"
-    batch: int = 64
-    rate: float = 1e-6
-    epochs: int = 20
-    contrast: ContrastSettings = ContrastSettings()
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise LearningError(f"There is no contrastive loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
-        if self.way not in ("full", "lora"):
-            raise LearningError(f"Fine-tuning is 'full' or 'lora'; got {self.way!r}.")
-        if self.batch < 2:
-            raise LearningError(
-                f"A contrastive loss compares each pair with others, so a batch holds at least 2; got {self.batch}."
-            )
-        if not self.rate > 0 or self.epochs < 1:
-            raise LearningError(
-                f"The learning rate is above 0 and epochs are 1 or more; got {self.rate:g} and {self.epochs}."
-            )
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ClipTraining:
-        """Undo `dataclasses.asdict`."""
-        return cls(**{**value, "contrast": ContrastSettings(**value["contrast"])})
 
 
 class ClipLearner:
@@ -147,10 +94,11 @@ class ClipLearner:
         fitted = fit(task, plan, folder, watch, _READING_SHARE)
         save_tensors(weights_path(folder, self.name), fitted.snapshots[-1], {"way": training.way})
         remove_checkpoint(folder)
-        figures = {"pairs": len(ready), "captions": n_topics, "batch": batch, "cut": ready.n_cut}
+        figures = {"pairs": len(ready), "captions": n_topics, "batch": batch, "asked_batch": training.batch}
         return {
             **fitted.figures,
             **figures,
+            "cut": ready.n_cut,
             "unreadable": list(ready.unreadable),
             "seconds": round(time.monotonic() - began, 1),
         }

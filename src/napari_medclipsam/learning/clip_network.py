@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.clip_request import Way
 from napari_medclipsam.models.clip import OpenClipEncoder
-
-Way = Literal["full", "lora"]
 
 RANK = 8
 #: Where open_clip, timm and transformers keep the blocks of a transformer.
@@ -103,10 +102,7 @@ def _linear_layers(clip: nn.Module, place: str) -> Iterator[str]:
 
 
 def _without_blocks(clip: Any, name: str, tower: str, places: tuple[str, ...]) -> str:
-    if tower == "image":
-        parent = getattr(clip.visual, "trunk", clip.visual)
-    else:
-        parent = getattr(clip, "text", clip)
+    parent = getattr(clip.visual, "trunk", clip.visual) if tower == "image" else getattr(clip, "text", clip)
     has = ", ".join(part for part, _ in parent.named_children()) or "none"
     return (
         f"LoRA goes into transformer blocks ({' or '.join(places)}); the {tower} tower of {name!r} is a "

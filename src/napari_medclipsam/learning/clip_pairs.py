@@ -76,9 +76,7 @@ class Prepared:
         return self._kept[index] if index in self._kept else _tensor(self.encoder, self.pairs[index])
 
 
-def prepared(
-    encoder: OpenClipEncoder, pairs: Sequence[CaptionedImage], step: Callable[[float], None]
-) -> Prepared:
+def prepared(encoder: OpenClipEncoder, pairs: Sequence[CaptionedImage], step: Callable[[float], None]) -> Prepared:
     """Read every image once, leave out what can't be read or has no contrast, and cut the texts.
 
     Parameters

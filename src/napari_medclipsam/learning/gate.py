@@ -132,9 +132,7 @@ class Verdict:
         return asdict(self)
 
 
-def judge(
-    pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE, measure: Measure = DICE
-) -> Verdict:
+def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE, measure: Measure = DICE) -> Verdict:
     """Decide on a candidate.
 
     Parameters
@@ -222,8 +220,8 @@ def _told(
     better: bool,
 ) -> str:
     figures = (
-        f"{measure.figure} {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than {lower:+.3f}) "
-        f"on {total.n_slices} {measure.things} of {total.n_patients} patients"
+        f"{measure.figure} {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than "
+        f"{lower:+.3f}) on {total.n_slices} {measure.things} of {total.n_patients} patients"
     )
     how = "" if method == "held-out patients" else ", each measured by a model that has not seen the patient"
     if better:

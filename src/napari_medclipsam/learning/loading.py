@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.clip_request import find_home, require_register
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
-from napari_medclipsam.projects.documents import read_document
-from napari_medclipsam.projects.project import PROJECT_FORMAT
+from napari_medclipsam.saliency.grounder import ClipGrounder
 from napari_medclipsam.saliency.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
@@ -87,7 +87,13 @@ def project_pair(
 ) -> Pair:
     """Load a model by name, in the version that a project has in use where that was learnt on this model.
 
-    With `required` a version that was learnt on another model is refused.
+    A CLIP model is taken as the project has fine-tuned it. With `required` a version that was learnt on another model
+    is refused.
+
+    Parameters
+    ----------
+    project : pathlib.Path
+        Its folder, or the home of a fine-tuned encoder (see `clip_request.home_for`).
 
     Raises
     ------
@@ -98,14 +104,27 @@ def project_pair(
     LearningError
         If the version is gone or damaged.
     """
-    read_document(project / "project.json", PROJECT_FORMAT)
+    require_register(project)
     pair = load_pair(name, device, saliency_method)
+    if isinstance(pair[0], ClipGrounder):
+        tuned = _fine_tuned(pair[0], project, device, required)
+        if tuned is not None:
+            return tuned, pair[1]
     version = active_version(project)
     base = pair[0]
     is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
     if version is None or (is_other and not required):
         return pair
     return as_pair(load_version(version, base, device_of(device)), base)
+
+
+def _fine_tuned(grounder: ClipGrounder, project: Path, device: str | None, required: bool) -> ClipGrounder | None:
+    """Return a CLIP model's grounder with the encoder that a project has in use; None where it has none for it."""
+    home = find_home(project)
+    version = None if home is None else active_version(home)
+    if version is None or (not required and not _is_on(version, grounder.encoder)):
+        return None
+    return grounder.with_encoder(load_version(version, grounder.encoder, device_of(device)))
 
 
 def _is_on(version: Version, base: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +152,13 @@ class Run:
             begin = _READING + number * each
             doing = "learning" if name == MODEL else f"learning without some patients, {number} of {len(folds)}"
             self._teller.begins("fitting", doing, begin, begin + each)
-
-            def learn(
-                folder: Path,
-                settings: Settings,
-                examples: Sequence[Example] = examples,
-                start: Path | None = start,
-            ) -> Mapping[str, Any]:
-                return self._learner.fit(examples, start, folder, settings, self._teller)
-
-            self._fits.fit(name, self._settings, len(fits), learn)
+            self._fits.fit(name, self._settings, len(fits), partial(self._learn, examples, start))
         return {name: fit for name, fit in self._fits.done.items() if name in fits}
+
+    def _learn(
+        self, examples: Sequence[Example], parent: Path | None, folder: Path, settings: Settings
+    ) -> Mapping[str, Any]:
+        return self._learner.fit(examples, parent, folder, settings, self._teller)
 
     def _is_parent(self, version: Version) -> bool:
         same_base = version.lineage.get("base", {}).get("name") == self._request.settings.base

@@ -67,9 +67,14 @@ class ClipGrounder:
         self.name = f"{encoder.name}:{method}"
         self.encoder = encoder
         self._method = make_method(method, Tower.of(encoder), settings)
+        self._made_by = (method, settings)
         self._book = book or prompt_book()
         self._contrast = contrast
         self._vectors: dict[str, np.ndarray] = {}
+
+    def with_encoder(self, encoder: OpenClipEncoder) -> ClipGrounder:
+        """Return the same method with another encoder, such as a fine-tuned one."""
+        return ClipGrounder(encoder, *self._made_by, book=self._book, contrast=self._contrast)
 
     def saliency(
         self,
