@@ -7,8 +7,9 @@ from argparse import Namespace
 
 from napari_medclipsam.cli.learn import ASKED_BY, settings_of, work
 from napari_medclipsam.learning.captions import read_captions
+from napari_medclipsam.learning.clip_home import home_for, open_home
 from napari_medclipsam.learning.clip_losses import ContrastSettings
-from napari_medclipsam.learning.clip_request import LORA_RATE, ClipRequest, ClipTraining, home_for, open_home
+from napari_medclipsam.learning.clip_request import LORA_RATE, ClipRequest, ClipTraining
 
 
 def run(args: Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from napari_medclipsam.cli import DONE, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import LearningError
-from napari_medclipsam.learning.clip_request import CLIP, find_home, require_register
+from napari_medclipsam.learning.clip_home import CLIP, find_home, require_register
 from napari_medclipsam.learning.gate import DICE
 from napari_medclipsam.learning.versions import (
     Version,

@@ -12,9 +12,10 @@ import numpy as np
 
 from napari_medclipsam.errors import LearningError, ModelError
 from napari_medclipsam.learning.captions import CaptionedImage, Captions, read_captions
+from napari_medclipsam.learning.clip_home import read_home
 from napari_medclipsam.learning.clip_learner import ClipLearner
 from napari_medclipsam.learning.clip_pairs import Prepared, prepared, vectors
-from napari_medclipsam.learning.clip_request import ClipRequest, read_home
+from napari_medclipsam.learning.clip_request import ClipRequest
 from napari_medclipsam.learning.contracts import Example, Settings
 from napari_medclipsam.learning.examples import project_examples
 from napari_medclipsam.learning.fits import Fits
@@ -45,7 +46,7 @@ class ClipRun:
     Parameters
     ----------
     home : pathlib.Path
-        Where the versions are kept, see `clip_request.open_home`.
+        Where the versions are kept, see `clip_home.open_home`.
     request : ClipRequest
         What to learn.
     teller : Teller

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.errors import LearningError
-from napari_medclipsam.learning.clip_request import find_home, require_register
+from napari_medclipsam.learning.clip_home import find_home, require_register
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
@@ -93,7 +93,7 @@ def project_pair(
     Parameters
     ----------
     project : pathlib.Path
-        Its folder, or the home of a fine-tuned encoder (see `clip_request.home_for`).
+        Its folder, or the home of a fine-tuned encoder (see `clip_home.home_for`).
 
     Raises
     ------
