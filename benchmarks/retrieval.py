@@ -1,16 +1,18 @@
-"""Retrieval by a small CLIP that is trained here, for each contrastive loss: does a caption find its image?
+"""Retrieval by a small CLIP that is trained here, for each contrastive loss.
 
-    python benchmarks/retrieval.py DATA [--steps 160] [--seeds 3]
+    python benchmarks/retrieval.py DATA [--steps 112] [--seeds 3]
 
 A vision transformer of three blocks at 48 pixels and a text transformer of two, from random weights, learn what
-`medclipsam learn clip` learns, by the same code: 1,200 of the train rows of brain_mri, breast_us, polyps and chest_xray,
-evenly, with captions made of their labels, notes and masks ("brain MRI, glioma, large, upper left"). Batches of 64
-different captions, τ 0.1 (the 0.6 of the paper is for an encoder that has learnt already; it is one row), β 0.15.
+`medclipsam learn clip` learns, by the same code: 1,200 of the train rows of brain_mri, breast_us, polyps and
+chest_xray, evenly, with captions made of their labels, notes and masks ("brain MRI, glioma, large, upper left").
+Batches of 64 different captions, τ 0.1 (the 0.6 of the paper is for an encoder that has learnt already; it is one row),
+β 0.15.
 
-Recall@1, 5 and 10 on the test rows, once, after the last step. Most test rows share their caption with others: an image
-looks for its caption among all different ones; a caption for an image among all, and any image with the same caption
-counts. Chance is that of guessing by the same rule. The folder brain_mri has no patient ids, so neighbours of a test row
-may be of its patient: the figures are for comparing losses, not encoders. Writes benchmarks/results/retrieval.json.
+Recall@1, 5 and 10 on the test rows, once, after the last step. Most test rows share their caption with others: an
+image looks for its caption among all different ones; a caption for an image among all, and any image with the same
+caption counts. Chance is that of guessing by the same rule. The folder brain_mri has no patient ids, so neighbours of a
+test row may be of its patient: the figures are for comparing losses, not encoders. Writes
+benchmarks/results/retrieval.json.
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ def model(folder: Path, seed: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=112)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
