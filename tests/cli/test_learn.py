@@ -85,7 +85,7 @@ def test_ctrl_c_keeps_what_is_done(folder, monkeypatch):
     assert shell.returncode == 130 and "What was done is kept" in err and checkpoint.exists()
 
 
-def test_learn_from_captions(run, tmp_path):
+def test_learn_from_captions(run, tmp_path, monkeypatch):
     from captioned import write_pairs, write_table
 
     from clip_samples import save_open_clip
@@ -102,6 +102,7 @@ def test_learn_from_captions(run, tmp_path):
     code, out, _ = run("versions", "show", home, "v0001")
     assert code == 0 and "loss dhn-nce, lora, rate 0.0001, batches of 6" in out and "checked" in out
     assert run("versions", "promote", home, "v0001")[0] == 0
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     code, out, _ = run("segment", tmp_path / "data" / "p0_0.png", "--text", "square", "--model", f"{model}+lite",
                        "--project", home, "--output", tmp_path / "mask.png", "--device", "cpu")  # fmt: skip
     assert code == 0 and "square" in out
