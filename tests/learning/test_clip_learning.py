@@ -189,6 +189,11 @@ def test_from_captions_to_an_encoder_in_use(data, tmp_path):
     assert roll_back(home, "ana") is None and project_pair(home, f"{base}+lite")[0].encoder.version == before.version
 
 
+def test_only_text_image_encoders_are_fine_tuned(data, tmp_path):
+    with pytest.raises(LearningError, match="lite is no text-image encoder that can be fine-tuned; choose --model bio"):
+        run(tmp_path / "home", data[0], "lite")
+
+
 def test_a_gain_in_recall_that_costs_the_saliency_is_none(data):
     pairs = few(data, 60)
     image, mask = noise_image(), np.zeros((40, 60), bool)

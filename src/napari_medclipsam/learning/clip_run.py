@@ -157,9 +157,9 @@ def judged(
     found: list[Pair] = []
     if len({pair.topic for pair in pairs}) > 1:
         ready = prepared(before, pairs, lambda part: step(0.1 * part))
-        one = hits(*vectors(before, ready, _AT_ONCE, lambda part: step(0.1 + 0.3 * part)), ready.topics)
-        other = hits(*vectors(after, ready, _AT_ONCE, lambda part: step(0.4 + 0.3 * part)), ready.topics)
-        found = list(_pairs(ready, one, other))
+        first = vectors(before, ready, _AT_ONCE, lambda part: step(0.1 + 0.3 * part))
+        second = vectors(after, ready, _AT_ONCE, lambda part: step(0.4 + 0.3 * part))
+        found = list(_pairs(ready, hits(*first, topics=ready.topics), hits(*second, topics=ready.topics)))
     verdict = judge(found, "held-out patients", MARGIN_DICE, RECALL)
     overlaps = list(_overlaps(before, after, masks, lambda part: step(0.7 + 0.3 * part)))
     if not overlaps or verdict.ways is None:
