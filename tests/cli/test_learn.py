@@ -95,7 +95,7 @@ def test_learn_from_captions(run, tmp_path, monkeypatch):
         table.write("p0_0.png,,\n")
     learn = ("learn", "clip", pairs, "--model", model, "--device", "cpu", "--epochs", "1", "--batch", "6", "--lora")
     code, out, err = run(*learn)
-    assert code == 0 and out.startswith("v0001 is kept") and "1 pair (line 62): is left out, for the caption" in err
+    assert code == 0 and out.startswith("v0001 is kept") and "1 pair (line 62) is left out, for the caption" in err
     home = tmp_path / "data" / "pairs-clip"
     assert f"Versions are kept in {home}" in err
     assert "RECALL" in run("versions", "list", home)[1]

@@ -45,7 +45,7 @@ def test_a_folder_of_texts_beside_images(images):
     (images / "b.txt").write_text("none")
     found = read_captions(images, "salt")
     assert [pair.caption for pair in found.pairs] == ["a tumor", "none"]
-    assert found.notes == ("1 pair (pair 3): is left out, for the caption is empty.",)
+    assert found.notes == ("1 pair (pair 3) is left out, for the caption is empty.",)
     assert len({pair.patient for pair in found.pairs}) == 2
 
 
@@ -61,14 +61,14 @@ def test_cases_of_a_project(tmp_path):
     found = read_captions(tmp_path / "project", "salt")
     assert [pair.patient for pair in found.pairs] == cases[:2]
     assert found.pairs[1].read().pixels.shape[:2] == (32, 32)
-    assert found.notes == ("1 pair (line 4): is left out, for there is no image.",)
+    assert found.notes == ("1 pair (line 4) is left out, for there is no image.",)
 
 
 @pytest.mark.parametrize(
     ("rows", "n_pairs", "note"),
     [
         ([("c.png", " ")], 2, "the caption is empty"),
-        ([("gone.png", "a cyst")], 2, r"\(line 4\): is left out, for there is no image"),
+        ([("gone.png", "a cyst")], 2, r"\(line 4\) is left out, for there is no image"),
         ([("", "a cyst"), ("x.png", "y")], 2, r"2 pairs are left out, for there is no image \(line 4, line 5\)"),
         ([("c.png", "опухоль мозга")], 2, "not in Latin letters"),
         ([("c.png", "Raumforderung links, nicht im Marklager")], 3, "does not look English"),

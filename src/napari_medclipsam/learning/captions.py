@@ -269,7 +269,7 @@ def _sorted_out(rows: Iterable[_Row]) -> Captions:
 
 def _told(places: list[str], text: str) -> str:
     named = ", ".join(places[:_NAMED_PLACES]) + (", …" if len(places) > _NAMED_PLACES else "")
-    return f"{len(places)} pairs {text} ({named})." if len(places) > 1 else f"1 pair ({named}): " + _single(text) + "."
+    return f"{len(places)} pairs {text} ({named})." if len(places) > 1 else f"1 pair ({named}) " + _single(text) + "."
 
 
 def _single(text: str) -> str:
