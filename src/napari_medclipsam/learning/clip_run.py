@@ -159,7 +159,8 @@ def judged(
         ready = prepared(before, pairs, lambda part: step(0.1 * part))
         first = vectors(before, ready, _AT_ONCE, lambda part: step(0.1 + 0.3 * part))
         second = vectors(after, ready, _AT_ONCE, lambda part: step(0.4 + 0.3 * part))
-        found = list(_pairs(ready, hits(*first, topics=ready.topics), hits(*second, topics=ready.topics)))
+        one, other = (hits(images, texts, ready.topics) for images, texts in (first, second))
+        found = list(_pairs(ready, one, other))
     verdict = judge(found, "held-out patients", MARGIN_DICE, RECALL)
     overlaps = list(_overlaps(before, after, masks, lambda part: step(0.7 + 0.3 * part)))
     if not overlaps or verdict.ways is None:
