@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
@@ -181,6 +182,18 @@ def questions() -> str:
     return table(head, rows)
 
 
+def retrieval() -> str:
+    """Recall of a small CLIP for each loss, mean and standard deviation over seeds."""
+    found = read("retrieval")
+    keys = list(found["chance"])
+    rows: list[list[Any]] = [["chance", *(found["chance"][k] for k in keys)]]
+    for name, seeds in found["recall"].items():
+        cells = [[seed[k] for seed in seeds] for k in keys]
+        rows.append([f"{name} ({len(seeds)})", *(f"{mean(c):.3f} ± {pstdev(c):.3f}" for c in cells)])
+    facts = [[k, v] for k, v in found.items() if not isinstance(v, dict)]
+    return table(["loss (seeds)", *keys], rows) + "\n\n" + table(["", ""], facts)
+
+
 def main() -> None:
     """Print every table there are results for."""
     parts = (
@@ -194,8 +207,10 @@ def main() -> None:
         gate,
         worker,
         saliency,
+        retrieval,
         false_alarms,
         regions,
+        questions,
     )
     for part in parts:
         if (RESULTS / f"{part.__name__}.json").exists():

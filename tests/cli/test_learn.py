@@ -83,3 +83,32 @@ def test_ctrl_c_keeps_what_is_done(folder, monkeypatch):
         shell.send_signal(signal.SIGINT)
         _, err = shell.communicate(timeout=60)
     assert shell.returncode == 130 and "What was done is kept" in err and checkpoint.exists()
+
+
+def test_learn_from_captions(run, tmp_path, monkeypatch):
+    from captioned import write_pairs, write_table
+
+    from clip_samples import save_open_clip
+
+    pairs, model = write_pairs(tmp_path / "data", 5), f"local-dir:{save_open_clip(tmp_path / 'model', 'plain')}"
+    with open(pairs, "a", encoding="utf-8") as table:
+        table.write("p0_0.png,,\n")
+    learn = ("learn", "clip", pairs, "--model", model, "--device", "cpu", "--epochs", "1", "--batch", "6", "--lora")
+    code, out, err = run(*learn)
+    assert code == 0 and out.startswith("v0001 is kept") and "1 pair (line 62) is left out, for the caption" in err
+    home = tmp_path / "data" / "pairs-clip"
+    assert f"Versions are kept in {home}" in err
+    assert "RECALL" in run("versions", "list", home)[1]
+    code, out, _ = run("versions", "show", home, "v0001")
+    assert code == 0 and "loss dhn-nce, lora, rate 0.0001, batches of 6" in out and "checked" in out
+    assert run("versions", "promote", home, "v0001")[0] == 0
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
+    code, out, _ = run("segment", tmp_path / "data" / "p0_0.png", "--text", "square", "--model", f"{model}+lite",
+                       "--project", home, "--output", tmp_path / "mask.png", "--device", "cpu")  # fmt: skip
+    assert code == 0 and "square" in out
+    assert "at least 2; got 1" in run(*learn, "--batch", "1")[2]
+    assert "above 0" in run(*learn, "--temperature", "0")[2]
+    one = write_table(tmp_path / "data" / "one.csv", [("p0_0.png", "a square", "")])
+    code, _, err = run("learn", "clip", one, "--model", model)
+    assert code == 2 and "at least two different captions are needed; there are 1" in err
+    assert not (tmp_path / "data" / "one-clip").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
@@ -16,16 +17,25 @@ from napari_medclipsam.learning.worker import Worker
 from napari_medclipsam.projects.documents import read_document
 from napari_medclipsam.projects.project import PROJECT_FORMAT
 
+ASKED_BY = "the command line"
 _PERCENT = 100
 _LOOK_S = 0.5
 
 
 def run(args: Namespace) -> int:
-    """Learn in a process of its own; Ctrl-C stops it and keeps what is done."""
+    """Learn from the accepted slices of a project."""
     read_document(args.project / "project.json", PROJECT_FORMAT)
-    settings = Settings(
-        device_of(args.device), args.seed, args.deterministic, Budget(args.budget), args.model, n_devices=args.devices
-    )
+    return work(args.project, Request(args.learner, settings_of(args, args.devices), ASKED_BY), args)
+
+
+def settings_of(args: Namespace, n_devices: int = 1) -> Settings:
+    """Return what the options say."""
+    budget = Budget(args.budget)
+    return Settings(device_of(args.device), args.seed, args.deterministic, budget, args.model, n_devices=n_devices)
+
+
+def work(folder: Path, request: Request, args: Namespace) -> int:
+    """Learn in a process of its own; Ctrl-C stops it and keeps what is done."""
     with progress_bar(_PERCENT, "%") as bar:
 
         def told(status: Status) -> None:
@@ -33,8 +43,8 @@ def run(args: Namespace) -> int:
             bar.set_description(status.doing, refresh=False)
             bar.set_postfix({name: f"{value:.3f}" for name, value in status.figures.items()})
 
-        worker = Worker(args.project, told, debug=args.debug)
-        worker.start(Request(args.learner, settings, "the command line"))
+        worker = Worker(folder, told, debug=args.debug)
+        worker.start(request)
         try:
             while worker.is_running:
                 worker.wait(_LOOK_S)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
-from typing import Any
 
 from napari_medclipsam import __version__
+from napari_medclipsam.cli.learn_options import add_learn
+from napari_medclipsam.cli.usage import Parser, Verbs, positive
 from napari_medclipsam.prompting.text import MAX_PHRASINGS
 from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
@@ -20,20 +20,9 @@ _EXAMPLES = """examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the usage of the very verb that was typed, and which option may have been meant."""
-
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> tuple[Any, list[str]]:
-        found, extra = super().parse_known_args(*args, **kwargs)
-        if extra:
-            near = difflib.get_close_matches(extra[0].partition("=")[0], self._option_string_actions, n=1)
-            self.error(f"{extra[0]!r} is not known here" + (f"; do you mean {near[0]}?" if near else ""))
-        return found, extra
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; ``args.verb`` names the module of ``cli`` that runs it."""
-    parser = _Parser(
+    parser = Parser(
         prog="medclipsam",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -58,17 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
         _add_demo,
         _add_train,
         _add_project,
-        _add_learn,
+        add_learn,
         _add_versions,
     ):
         add(verbs, common)
     return parser
 
 
-_Verbs = argparse._SubParsersAction
-
-
-def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_segment(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("segment", parents=[common], help="text to mask on images, volumes and DICOM series")
     p.add_argument(
         "inputs",
@@ -100,7 +86,7 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     _add_reading(p)
 
 
-def _add_compare(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_compare(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("compare", parents=[common], help="several phrasings side by side on one slice")
     p.add_argument("input", type=Path, metavar="INPUT", help="image, NIfTI file, or DICOM file or folder")
     p.add_argument(
@@ -132,7 +118,7 @@ def _add_reading(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_ask(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser(
         "ask",
         parents=[common],
@@ -146,7 +132,7 @@ def _add_ask(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument("--words", metavar="A,B,C", help='the names to choose from for "what is this?"')
     p.add_argument("--region", type=Path, metavar="MASK", help="what is asked about: a mask on the grid of the image")
     p.add_argument(
-        "--label", type=_positive, metavar="N", help="this label of the mask alone (default: all that is not 0)"
+        "--label", type=positive, metavar="N", help="this label of the mask alone (default: all that is not 0)"
     )
     p.add_argument(
         "--box",
@@ -198,7 +184,7 @@ def _add_loaded_models(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
 
 
-def _add_models(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_models(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("models", parents=[common], help="list, fetch, bundle and import models")
     actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", parents=[common], help="what there is, with size, licence and state")
@@ -219,13 +205,13 @@ def _add_models(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     importing.add_argument("folder", type=Path, metavar="FOLDER")
 
 
-def _add_doctor(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_doctor(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("doctor", parents=[common], help="check this installation and say how to mend it")
     p.add_argument("--json", action="store_true", help="print JSON")
     p.add_argument("--device", metavar="NAME", help="check this device (default: the best there is)")
 
 
-def _add_evaluate(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_evaluate(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("evaluate", parents=[common], help="measure text to mask on a data set with known masks")
     p.add_argument("data_set", type=Path, metavar="DATA_SET", help="folder with images/, masks/ and perhaps index.csv")
     p.add_argument("--text", required=True, help="what the masks show")
@@ -234,12 +220,12 @@ def _add_evaluate(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     )
     _add_model_options(p)
     p.add_argument("--split", default="test", help="rows of this split, or 'all' (default: test)")
-    p.add_argument("--limit", type=_positive, metavar="N", help="measure only N rows, spread over the data set")
+    p.add_argument("--limit", type=positive, metavar="N", help="measure only N rows, spread over the data set")
     p.add_argument("--absent", nargs="+", default=[], metavar="TEXT", help="texts that are in none of these images")
     p.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_masks(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_masks(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("masks", parents=[common], help="exchange masks with other programs")
     actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
     export = actions.add_parser("export", parents=[common], help="write a mask in the format of another program")
@@ -289,7 +275,7 @@ def _add_format(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_demo(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_demo(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("demo", parents=[common], help="open napari on a sample brain with the first prompt answered")
     p.add_argument(
         "--headless", type=Path, metavar="OUT", help="write pictures to this folder instead; needs no display"
@@ -297,7 +283,7 @@ def _add_demo(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
 
 
-def _add_train(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_train(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("train", parents=[common], help="rebuild the trained parts of a model")
     models = p.add_subparsers(dest="trained_model", metavar="MODEL", required=True)
     lite = models.add_parser("lite", parents=[common], help="the grounding head and click decoder of medclipsam-lite")
@@ -306,7 +292,7 @@ def _add_train(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     lite.add_argument("--seed", type=int, default=0)
 
 
-def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_project(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("project", parents=[common], help="make a project of many studies, add to it, check it")
     actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
 
@@ -349,7 +335,7 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         help="only slices that are so; repeat for more (default: all but accepted)",
     )
     queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
-    queue.add_argument("--limit", type=_positive, default=20, metavar="N", help="show N slices (default: 20)")
+    queue.add_argument("--limit", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
     queue.add_argument("--json", action="store_true", help="print JSON")
     disputes = action("disputes", "slices on which two readers differ, those that differ most first")
     disputes.add_argument("--case", metavar="CASE", help="only this case")
@@ -389,24 +375,7 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         action(name, summary).add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_learn(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
-    p = verbs.add_parser("learn", parents=[common], help="learn from the accepted slices of a project")
-    p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
-    p.add_argument("--learner", default="instant", metavar="NAME", help="instant, decoder, sam-mix or unet")
-    p.add_argument(
-        "--budget", type=_seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
-    )
-    p.add_argument("--model", default="lite", metavar="NAME", help="the model to build on (default: lite)")
-    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
-    p.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="graphics cards to share the work of sam-mix and unet"
-    )
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    p.add_argument("--deterministic", action="store_true", help="the same result each time, at the cost of speed")
-    p.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_versions(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+def _add_versions(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser(
         "versions", parents=[common], help="what a project has learnt: list, compare, promote, go back"
     )
@@ -431,19 +400,6 @@ def _add_versions(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         p.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _seconds(text: str) -> float:
-    """Return the seconds of ``90s``, ``10m``, ``2h`` or a plain number."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 2h")
-    return seconds
-
-
 def _window(text: str) -> str | tuple[float, float]:
     """Return a window's name, or its ends from ``LOW,HIGH``."""
     low, comma, high = text.partition(",")
@@ -462,10 +418,3 @@ def _box(text: str) -> tuple[float, ...]:
     if len(numbers) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} is no box; write X0,Y0,X1,Y1 in pixels")
     return numbers
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number

@@ -11,6 +11,8 @@ from typing import Any
 from napari_medclipsam.cli import DONE, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.clip_home import CLIP, find_home, require_register
+from napari_medclipsam.learning.gate import DICE
 from napari_medclipsam.learning.versions import (
     Version,
     active_version,
@@ -21,8 +23,6 @@ from napari_medclipsam.learning.versions import (
     roll_back,
 )
 from napari_medclipsam.models.entry import readable_size
-from napari_medclipsam.projects.documents import read_document
-from napari_medclipsam.projects.project import PROJECT_FORMAT
 
 
 def run(args: Namespace) -> int:
@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
         "compare": _compare,
         "delete": _delete,
     }
-    read_document(args.project / "project.json", PROJECT_FORMAT)
+    require_register(args.project)
     return actions[args.action](args)
 
 
@@ -47,7 +47,8 @@ def _list(args: Namespace) -> int:
     if not versions:
         print("Nothing was learnt in this project yet. Start with: medclipsam learn PROJECT --learner instant")
         return DONE
-    rows = [["VERSION", "STATE", "LEARNER", "SLICES", "DICE", "GAIN (AT LEAST)", "SIZE", "MADE"]]
+    things, figure = ("PAIRS", "RECALL") if find_home(args.project) == args.project else ("SLICES", "DICE")
+    rows = [["VERSION", "STATE", "LEARNER", things, figure, "GAIN (AT LEAST)", "SIZE", "MADE"]]
     rows += [_cells(v) for v in versions]
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     for row in rows:
@@ -83,21 +84,37 @@ def _show(args: Namespace) -> int:
         print(json.dumps(_row(v), ensure_ascii=False, indent=2))
         return DONE
     lineage = v.lineage
-    data, gate, settings = lineage["data"], lineage["gate"], lineage["settings"]
+    gate, settings = lineage["gate"], lineage["settings"]
     base = " ".join(part for part in (lineage["base"]["name"], lineage["base"]["version"][:12]) if part)
     print(f"{v.name}, {v.state}: learner {v.learner} on {base}, made {lineage['created']} ({lineage['trigger']})")
     print(f"{gate['message']}")
-    print(
-        f"Learnt from {data['n_examples']} slices of {len(data['patients'])} patients in {len(data['journals'])} cases;"
-    )
-    print(f"classes {', '.join(data['classes'])}; {len(data['held_out'])} patients are held out.")
+    print(_learnt_from(v))
     print(f"Began from {lineage['parent'] or 'the model itself'}; compared with {lineage['compared_with'] or 'it'}.")
+    things = "pairs" if v.learner == CLIP else "slices"
     for name, s in {**(gate["structures"] or {}), **{f"by {w}": s for w, s in (gate["ways"] or {}).items()}}.items():
-        print(f"  {name}: Dice {s['before']:.3f} → {s['after']:.3f} on {s['n_slices']} slices")
+        figure = "" if name == "by saliency IoU" else gate.get("figure", DICE.figure) + " "
+        print(f"  {name}: {figure}{s['before']:.3f} → {s['after']:.3f} on {s['n_slices']} {things}")
     packages = ", ".join(f"{name} {number}" for name, number in lineage["environment"]["packages"].items())
     print(f"Seed {settings['seed']}, {lineage['environment']['device']}, {packages}")
     print(f"{len(lineage['files'])} files, {readable_size(v.size_bytes)}, checked; in {v.folder}")
     return DONE
+
+
+def _learnt_from(v: Version) -> str:
+    data, settings = v.lineage["data"], v.lineage["settings"]
+    patients = f"of {len(data['patients'])} patients"
+    held_out = f"{len(data['held_out'])} patients are held out."
+    if v.learner == CLIP:
+        how = settings["training"]
+        return (
+            f"Learnt from {data['n_examples']} image-caption pairs {patients}; loss {how['loss']}, {how['way']}, rate "
+            f"{how['rate']:g}, batches of {v.lineage['fit']['model']['said']['batch']};\n{held_out}"
+        )
+    classes = ", ".join(data["classes"])
+    return (
+        f"Learnt from {data['n_examples']} slices {patients} in {len(data['journals'])} cases;\n"
+        f"classes {classes}; {held_out}"
+    )
 
 
 def _promote(args: Namespace) -> int:

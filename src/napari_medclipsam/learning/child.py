@@ -14,10 +14,12 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.learning.clip_request import ClipRequest, request_from_json
 from napari_medclipsam.learning.contracts import LearningCancelled
 from napari_medclipsam.learning.control import Stopped
 from napari_medclipsam.learning.folders import work_folder
@@ -30,6 +32,9 @@ from napari_medclipsam.projects.documents import read_document
 from napari_medclipsam.projects.locking import FileLock, Owner
 from napari_medclipsam.projects.project import STUDIES_FORMAT
 
+if TYPE_CHECKING:
+    from napari_medclipsam.learning.clip_run import ClipRun
+
 DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 3
 
 # A quarter of a processor beside one other program that works all the time; at 10 it would be a tenth, and a run of
@@ -41,7 +46,7 @@ _KEPT = "What was done is kept: it goes on from there when it is started again."
 
 def main(argv: list[str]) -> int:
     """Work for one request, and return the exit code."""
-    project, request = Path(argv[0]), Request.from_json(json.loads(argv[1]))
+    project, request = Path(argv[0]), request_from_json(json.loads(argv[1]))
     owner = json.loads(argv[2])
     _give_way()
     try:
@@ -63,9 +68,9 @@ def main(argv: list[str]) -> int:
 
 
 def _work(project: Path, request: Request, teller: Teller) -> int:
-    run: Run | None = None
+    run: Run | ClipRun | None = None
     try:
-        run = Run(project, request, teller)
+        run = _run_of(project, request, teller)
         version, verdict = run.work()
     except Stopped:
         teller.ends("stopped", f"Stopped. {_KEPT}")
@@ -85,6 +90,15 @@ def _work(project: Path, request: Request, teller: Teller) -> int:
         return REFUSED if expected else UNEXPECTED
     teller.ends("done", _outcome(version, verdict), version.name, verdict.better)
     return DONE
+
+
+def _run_of(project: Path, request: Request, teller: Teller) -> Run | ClipRun:
+    if not isinstance(request, ClipRequest):
+        return Run(project, request, teller)
+    # Here, for it brings torch.
+    from napari_medclipsam.learning.clip_run import ClipRun
+
+    return ClipRun(project, request, teller)
 
 
 def _outcome(version: Version, verdict: Verdict) -> str:

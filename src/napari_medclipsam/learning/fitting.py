@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 CHECKPOINT_S = 30.0
+_PER_WRITING = 20
 
 _WARM_UP = 0.05
 #: Of the budget, what a fit has even where starting took all of it.
@@ -51,6 +52,26 @@ class Task(Protocol):
 
     def loss(self, network: torch.nn.Module, n: int, rng: np.random.Generator, progress: float) -> torch.Tensor:
         """Return the mean loss of `n` slices drawn with `rng`, at a progress in [0, 1]; calls `network` once."""
+        ...
+
+
+@runtime_checkable
+class WholeBatchTask(Protocol):
+    """A `Task` whose loss is not a sum over the slices of a batch, so that the parts of it can't be added up."""
+
+    def gradients(
+        self,
+        network: torch.nn.Module,
+        n: int,
+        at_once: int,
+        rng: np.random.Generator,
+        backward: Callable[[torch.Tensor], None],
+        between: Callable[[], None],
+    ) -> float:
+        """Add the gradients of a batch of `n`, with `at_once` of it in memory, and return its loss.
+
+        `backward` takes what to go back from; `between` is called between any two parts of the work.
+        """
         ...
 
 
@@ -248,16 +269,19 @@ class _Work:
         self._ends: LearningCancelled | None = None
 
     def run(self) -> Fitted:
-        saved = time.monotonic()
+        saved, pause_s = time.monotonic(), CHECKPOINT_S
         while not self._is_over():
             self._step()
             self._state.steps += 1
             self._state.progress = self._progress()
             while int(self._state.progress * self._plan.cycles) > len(self._state.snapshots):
                 self._keep()
-            if time.monotonic() - saved > CHECKPOINT_S:
+            if time.monotonic() - saved > pause_s:
+                began = time.monotonic()
                 self._save()
                 saved = time.monotonic()
+                # All weights of a large model are gigabytes: writing them shall not take longer than learning.
+                pause_s = max(CHECKPOINT_S, _PER_WRITING * (saved - began))
         if not self._state.snapshots:
             self._keep()
         self._save()
@@ -298,26 +322,34 @@ class _Work:
     def _step(self) -> None:
         plan, fabric = self._plan, self._fabric
         each = max(1, plan.batch // fabric.world_size)
-        parts = [min(plan.small_batch, each - first) for first in range(0, each, plan.small_batch)]
         for group in self._optimiser.param_groups:
             group["lr"] = plan.rate * cycle_rate(self._state.progress, plan.cycles)
         rng = np.random.default_rng([plan.settings.seed, self._state.steps, fabric.global_rank])
         torch.manual_seed(int(rng.integers(2**31)))
         self._optimiser.zero_grad()
-        total = 0.0
-        for number, n in enumerate(parts):
-            last = number == len(parts) - 1
-            with nullcontext() if last else fabric.no_backward_sync(self._network):
-                loss = self._task.loss(self._network, n, rng, self._state.progress) * (n / each)
-                self._tell()
-                fabric.backward(loss)
-            total += float(loss.detach())
-            self._tell()
+        if isinstance(self._task, WholeBatchTask):
+            total = self._task.gradients(self._network, each, plan.small_batch, rng, fabric.backward, self._tell)
+        else:
+            total = self._added_up(each, rng)
         if not math.isfinite(total):
             raise LearningError("The loss is not a number any more; learn again with another --seed, or on the CPU.")
         fabric.clip_gradients(self._network, self._optimiser, max_norm=_MOST_GRADIENT, error_if_nonfinite=False)
         self._optimiser.step()
         self._loss = total if math.isnan(self._loss) else 0.95 * self._loss + 0.05 * total
+
+    def _added_up(self, n_all: int, rng: np.random.Generator) -> float:
+        """Add the gradients of a batch, part by part, and return its mean loss."""
+        at_once, total = self._plan.small_batch, 0.0
+        for first in range(0, n_all, at_once):
+            n = min(at_once, n_all - first)
+            last = first + n == n_all
+            with nullcontext() if last else self._fabric.no_backward_sync(self._network):
+                loss = self._task.loss(self._network, n, rng, self._state.progress) * (n / n_all)
+                self._tell()
+                self._fabric.backward(loss)
+            total += float(loss.detach())
+            self._tell()
+        return total
 
     def _keep(self) -> None:
         self._state.keep(self._bare)

@@ -28,6 +28,25 @@ Method = Literal["held-out patients", "leave-one-patient-out"]
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a figure is called in sentences.
+
+    Parameters
+    ----------
+    figure : str
+        Such as "Dice".
+    things : str
+        What it is measured on.
+    """
+
+    figure: str = "Dice"
+    things: str = "accepted slices"
+
+
+DICE = Measure()
+
+
+@dataclass(frozen=True)
 class Pair:
     """One class of one slice, drawn by both models.
 
@@ -42,7 +61,7 @@ class Pair:
     way : {"text", "click"}
         What the models were given.
     before, after : float
-        Dice of the model in use and of the candidate with what was accepted.
+        Dice (or another figure, see `Measure`) of the model in use and of the candidate with what was accepted.
     """
 
     patient: str
@@ -65,7 +84,7 @@ class Share:
     Parameters
     ----------
     before, after, gain : float
-        Means of Dice.
+        Means of the figure.
     n_slices, n_patients : int
     """
 
@@ -94,6 +113,8 @@ class Verdict:
         All pairs; None where there are none.
     structures, ways : dict of str to Share
         By class, and by what the models were given.
+    figure : str
+        What was measured.
     """
 
     better: bool | None
@@ -104,13 +125,14 @@ class Verdict:
     total: Share | None = None
     structures: dict[str, Share] | None = None
     ways: dict[str, Share] | None = None
+    figure: str = DICE.figure
 
     def to_json(self) -> Document:
         """Return JSON values."""
         return asdict(self)
 
 
-def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE) -> Verdict:
+def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE, measure: Measure = DICE) -> Verdict:
     """Decide on a candidate.
 
     Parameters
@@ -120,13 +142,16 @@ def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE) ->
     method : str
         How they were chosen, see `Verdict`.
     margin : float
-        Dice that no class, and no way of asking, may lose.
+        That no class, and no way of asking, may lose of the figure.
+    measure : Measure
+        What the figures are.
     """
+    figure = measure.figure
     # A way in which nothing has changed would only dilute the gain of the other.
     changed = {p.way for p in pairs if p.gain}
     pairs = [p for p in pairs if p.way in changed] or list(pairs)
     if not pairs:
-        return Verdict(None, "There is no accepted slice to measure on.", method)
+        return Verdict(None, f"There are no {measure.things} to measure on.", method, figure=figure)
     by_structure = {name: share([p for p in pairs if p.structure == name]) for name in _names(pairs, "structure")}
     by_way = {name: share([p for p in pairs if p.way == name]) for name in _names(pairs, "way")}
     gains = np.array(list(_by_patient(pairs).values()))
@@ -136,13 +161,13 @@ def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE) ->
     better: bool | None = None
     if total.n_patients < FEWEST_PATIENTS or lower is None or upper is None:
         told = (
-            f"Can't be judged yet: there are accepted slices of {total.n_patients} patient(s) to measure on, and "
-            f"{FEWEST_PATIENTS} are needed. Gain so far {total.gain:+.3f} Dice."
+            f"Can't be judged yet: there are {measure.things} of {total.n_patients} patient(s) to measure on, and "
+            f"{FEWEST_PATIENTS} are needed. Gain so far {total.gain:+.3f} {figure}."
         )
     else:
         better = lower > 0 and not losers
-        told = _told(total, lower, upper, losers, margin, method, better=better)
-    return Verdict(better, told, method, lower, upper, total, by_structure, by_way)
+        told = _told(total, lower, upper, losers, margin, method, measure, better=better)
+    return Verdict(better, told, method, lower, upper, total, by_structure, by_way, figure)
 
 
 def bounds(gains: np.ndarray) -> tuple[float | None, float | None]:
@@ -184,17 +209,25 @@ def _names(pairs: Sequence[Pair], field: str) -> list[str]:
 
 
 def _told(
-    total: Share, lower: float, upper: float, losers: list[str], margin: float, method: Method, *, better: bool
+    total: Share,
+    lower: float,
+    upper: float,
+    losers: list[str],
+    margin: float,
+    method: Method,
+    measure: Measure,
+    *,
+    better: bool,
 ) -> str:
     figures = (
-        f"Dice {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than {lower:+.3f}) "
-        f"on {total.n_slices} accepted slices of {total.n_patients} patients"
+        f"{measure.figure} {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than "
+        f"{lower:+.3f}) on {total.n_slices} {measure.things} of {total.n_patients} patients"
     )
     how = "" if method == "held-out patients" else ", each measured by a model that has not seen the patient"
     if better:
         return f"Better: {figures}{how}."
     if losers:
-        return f"Not better: {', '.join(losers)} Dice, more than {margin:.2f}. {figures}{how}."
+        return f"Not better: {', '.join(losers)} {measure.figure}, more than {margin:.2f}. {figures}{how}."
     if upper < 0:
         return f"Not better but worse: {figures}{how}."
     return f"Not shown to be better: {figures}{how}."

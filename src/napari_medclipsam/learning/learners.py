@@ -18,10 +18,20 @@ _OURS = {
 }
 
 
+#: These learn from something else than the accepted slices of a project, and are started in their own way.
+_OTHERS = {"clip": "napari_medclipsam.learning.clip_learner:ClipLearner"}
+
+
 def learner_names() -> tuple[str, ...]:
-    """Return the name of every learner, ours first; nothing is imported."""
+    """Return the name of every learner that learns from accepted slices, ours first; nothing is imported."""
     others = (point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))
     return tuple(dict.fromkeys((*_OURS, *sorted(others))))
+
+
+def require_learner(name: str) -> None:
+    """Raise `LearningError` where there is no learner of this name; nothing is imported."""
+    if name not in learner_names() and name not in _OTHERS:
+        raise LearningError(f"There is no learner {name!r}; there are: {', '.join(learner_names())}.")
 
 
 def find_learner(name: str) -> Learner:
@@ -44,8 +54,8 @@ def find_learner(name: str) -> Learner:
 
 
 def _class_of(name: str) -> Any:
-    if name in _OURS:
-        module, _, attribute = _OURS[name].partition(":")
+    if name in _OURS or name in _OTHERS:
+        module, _, attribute = (_OURS | _OTHERS)[name].partition(":")
         return getattr(import_module(module), attribute)
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()

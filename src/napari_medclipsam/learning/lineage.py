@@ -11,7 +11,17 @@ from napari_medclipsam.projects.documents import Document, read_document
 from napari_medclipsam.projects.journal import read_journal
 from napari_medclipsam.projects.project import STUDIES_FORMAT
 
-_PACKAGES = ("napari-medclipsam", "numpy", "peft", "monai", "openvino", "safetensors", "scikit-learn", "torch")
+_PACKAGES = (
+    "napari-medclipsam",
+    "numpy",
+    "open_clip_torch",
+    "peft",
+    "monai",
+    "openvino",
+    "safetensors",
+    "scikit-learn",
+    "torch",
+)
 
 
 def journal_ranges(project: Path) -> Document:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.clip_home import find_home, require_register
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.versions import MODEL, Version, active_version
 from napari_medclipsam.learning.wordless import grounder_of
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.models.registry import load
-from napari_medclipsam.projects.documents import read_document
-from napari_medclipsam.projects.project import PROJECT_FORMAT
+from napari_medclipsam.saliency.grounder import ClipGrounder
 from napari_medclipsam.saliency.pair import load_pair
 
 Pair = tuple[TextGrounder, PromptableSegmenter]
@@ -89,7 +89,13 @@ def project_pair(
 ) -> Pair:
     """Load a model by name, in the version that a project has in use where that was learnt on this model.
 
-    With `required` a version that was learnt on another model is refused.
+    A CLIP model is taken as the project has fine-tuned it. With `required` a version that was learnt on another model
+    is refused.
+
+    Parameters
+    ----------
+    project : pathlib.Path
+        Its folder, or the home of a fine-tuned encoder (see `clip_home.home_for`).
 
     Raises
     ------
@@ -100,7 +106,7 @@ def project_pair(
     LearningError
         If the version is gone or damaged.
     """
-    read_document(project / "project.json", PROJECT_FORMAT)
+    require_register(project)
     version = active_version(project)
     if version is not None and saliency_method is None and version.lineage.get("base", {}).get("name") == name:
         # Learnt on a segmenter, it is what takes texts.
@@ -108,10 +114,21 @@ def project_pair(
         return as_pair(load_version(version, base, device_of(device)), base)
     pair = load_pair(name, device, saliency_method)
     base = pair[0]
+    if isinstance(base, ClipGrounder) and (tuned := _fine_tuned(base, project, device, required)) is not None:
+        return tuned, pair[1]
     is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
     if version is None or (is_other and not required):
         return pair
     return as_pair(load_version(version, base, device_of(device)), base)
+
+
+def _fine_tuned(grounder: ClipGrounder, project: Path, device: str | None, required: bool) -> ClipGrounder | None:
+    """Return a CLIP model's grounder with the encoder that a project has in use; None where it has none for it."""
+    home = find_home(project)
+    version = None if home is None else active_version(home)
+    if version is None or (not required and not _is_on(version, grounder.encoder)):
+        return None
+    return grounder.with_encoder(load_version(version, grounder.encoder, device_of(device)))
 
 
 def _is_on(version: Version, base: Any) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from napari_medclipsam.errors import LearningError, MedclipsamError
 from napari_medclipsam.learning.contracts import Budget, Example, Learner, Settings
 from napari_medclipsam.learning.examples import project_examples
-from napari_medclipsam.learning.folders import work_folder
+from napari_medclipsam.learning.fits import Fits
 from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, ENOUGH_SLICES, Method, Pair, Verdict, judge
 from napari_medclipsam.learning.learners import find_learner
 from napari_medclipsam.learning.lineage import environment, journal_ranges
@@ -26,9 +23,8 @@ from napari_medclipsam.learning.teller import Teller
 from napari_medclipsam.learning.trigger import LearningSettings
 from napari_medclipsam.learning.versions import MODEL, Version, active_version, promote, register
 from napari_medclipsam.models.registry import load
-from napari_medclipsam.projects.documents import Document, read_document, write_document
+from napari_medclipsam.projects.documents import Document, read_document
 
-RUN_FORMAT = "medclipsam-run"
 #: Shares of a run that reading and measuring are taken to be, for the bar.
 _READING, _MEASURING = 0.02, 0.2
 
@@ -77,10 +73,9 @@ class Run:
 
     def __init__(self, project: Path, request: Request, teller: Teller) -> None:
         self._project, self._request, self._teller = project, request, teller
-        self._folder = work_folder(project) / request.learner
         self._learner: Learner = find_learner(request.learner)
-        self._state = self._taken_up()
-        teller.went_before(sum(fit["seconds"] for fit in self._state["fits"].values()))
+        wanted = {**asdict(request.settings), "budget": None, "phrases": None}
+        self._fits = Fits(project, request.learner, wanted, teller)
 
     def work(self) -> tuple[Version, Verdict]:
         """Learn, measure, register, and promote what is better.
@@ -134,29 +129,14 @@ class Run:
         version = self._registered(verdict, fits, in_use, base, data)
         if verdict.better and _name(active_version(self._project)) == _name(in_use):
             version = promote(self._project, version.name, "gate")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._fits.drop()
         return version, verdict
 
     def drop(self) -> None:
         """Throw away what was done."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._fits.drop()
 
     # The parts of `work`.
-
-    def _taken_up(self) -> Document:
-        """Return the state of the run that was left, if it is of the same settings; else that of a new one."""
-        wanted = {**asdict(self._request.settings), "budget": None, "phrases": None}
-        try:
-            state = read_document(self._folder / "run.json", RUN_FORMAT)
-            if state["settings"] == wanted:
-                return state
-        except (MedclipsamError, KeyError):
-            pass
-        shutil.rmtree(self._folder, ignore_errors=True)
-        (work_folder(self._project) / "progress.jsonl").unlink(missing_ok=True)
-        state = {"run": uuid.uuid4().hex, "settings": wanted, "fits": {}}
-        write_document(self._folder / "run.json", RUN_FORMAT, state)
-        return state
 
     def _fit_all(
         self, learnt: Sequence[Example], split: Split, folds: Sequence[int], in_use: Version | None
@@ -172,39 +152,13 @@ class Run:
             begin = _READING + number * each
             doing = "learning" if name == MODEL else f"learning without some patients, {number} of {len(folds)}"
             self._teller.begins("fitting", doing, begin, begin + each)
-            self._fit(name, examples, start, len(fits))
-        return {name: fit for name, fit in self._state["fits"].items() if name in fits}
+            self._fits.fit(name, self._settings, len(fits), partial(self._learn, examples, start))
+        return {name: fit for name, fit in self._fits.done.items() if name in fits}
 
-    def _fit(self, name: str, examples: Sequence[Example], parent: Path | None, n_fits: int) -> None:
-        done = self._state["fits"].setdefault(name, {"seconds": 0.0, "said": None, "trouble": ""})
-        if done["said"] is not None or done["trouble"]:
-            return
-        folder = self._folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        was_begun = any(folder.iterdir())
-        settings = self._settings
-        budget = replace(settings.budget, seconds=max(1.0, settings.budget.seconds / n_fits - done["seconds"]))
-        began = self._teller.seconds
-        settings = replace(settings, budget=budget)
-        try:
-            try:
-                said = self._learner.fit(examples, parent, folder, settings, self._teller)
-            except (LearningError, SafetensorError, ValueError):
-                if not was_begun:
-                    raise
-                # What is in the way may be a checkpoint that a power cut has damaged: from the beginning, once.
-                shutil.rmtree(folder)
-                folder.mkdir()
-                said = self._learner.fit(examples, parent, folder, settings, self._teller)
-            done["said"] = dict(said)
-        except LearningError as error:
-            if name == MODEL:
-                raise
-            # Without these patients there may be too little: then they tell nothing of the candidate.
-            done["trouble"] = str(error)
-        finally:
-            done["seconds"] += self._teller.seconds - began
-            write_document(self._folder / "run.json", RUN_FORMAT, self._state)
+    def _learn(
+        self, examples: Sequence[Example], parent: Path | None, folder: Path, settings: Settings
+    ) -> Mapping[str, Any]:
+        return self._learner.fit(examples, parent, folder, settings, self._teller)
 
     def _is_parent(self, version: Version) -> bool:
         same_base = version.lineage.get("base", {}).get("name") == self._request.settings.base
@@ -228,7 +182,7 @@ class Run:
             return as_pair(base if in_use is None else load_version(in_use, base, device, part), base)
 
         def after(part: str) -> Models:
-            return as_pair(self._learner.load(self._folder / part, base, device), base)
+            return as_pair(self._learner.load(self._fits.folder / part, base, device), base)
 
         self._teller.begins("measuring", "comparing with the model in use", 1 - _MEASURING, 1.0)
         return measure_unseen(judged, parts, before, after, self._teller.step)
@@ -237,7 +191,7 @@ class Run:
         self, verdict: Verdict, fits: dict[str, Document], in_use: Version | None, base: Any, data: Document
     ) -> Version:
         lineage = {
-            "run": self._state["run"],
+            "run": self._fits.run,
             "learner": self._learner.name,
             "parent": _name(in_use) if in_use is not None and self._is_parent(in_use) else "",
             "compared_with": _name(in_use),
@@ -249,7 +203,7 @@ class Run:
             "gate": verdict.to_json(),
             "environment": environment(self._settings.device),
         }
-        parts = {name: self._folder / name for name, fit in fits.items() if fit["said"] is not None}
+        parts = {name: self._fits.folder / name for name, fit in fits.items() if fit["said"] is not None}
         return register(self._project, parts, lineage)
 
 

@@ -17,7 +17,7 @@ import psutil
 
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.folders import work_folder
-from napari_medclipsam.learning.learners import learner_names
+from napari_medclipsam.learning.learners import require_learner
 from napari_medclipsam.learning.run import Request
 from napari_medclipsam.learning.status import (
     LOST,
@@ -101,8 +101,7 @@ class Worker:
         LearningError
             If the project learns already, or there is no such learner.
         """
-        if request.learner not in learner_names():
-            raise LearningError(f"There is no learner {request.learner!r}; there are: {', '.join(learner_names())}.")
+        require_learner(request.learner)
         with self._changing:
             if self.is_running or not read_status(self._project).has_ended:
                 raise LearningError(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medclipsam.errors import MedclipsamError, ModelError, PromptError
-from napari_medclipsam.files import sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models import store
 from napari_medclipsam.models.clip_regions import region_vectors
@@ -70,7 +69,8 @@ def load_spec(spec: str, device: str | None = None) -> OpenClipEncoder:
         If it is not on this machine, damaged, or of another format.
     """
     if spec.startswith(_FOLDER):
-        folder = Path(spec.removeprefix(_FOLDER)).expanduser()
+        folder = Path(spec.removeprefix(_FOLDER)).expanduser().resolve()
+        spec = f"{_FOLDER}{folder}"
         if not (folder / CONFIG).is_file():
             raise ModelError(
                 f"{folder} is not an open_clip model: it has no {CONFIG}. Name a folder that open_clip saved."
@@ -148,7 +148,8 @@ def _build(folder: Path, text_folder: Path, *, name: str, device: str | None) ->
             "Check that its files belong together and hold tensors only, or fetch it again."
         ) from error
     network = network.eval().requires_grad_(False).to(chosen)
-    return OpenClipEncoder(network, transform, tokenizer, name=name, version=sha256_of(weights)[:12])
+    # What is learnt on these weights must not be put on others that came into the folder since.
+    return OpenClipEncoder(network, transform, tokenizer, name=name, version=store.file_sha256(weights)[:12])
 
 
 def _first_line(error: Exception) -> str:
@@ -233,7 +234,7 @@ class OpenClipEncoder:
     name : str
         The model's name.
     version : str
-        Changes with the weights.
+        Changes with the weights; "" where whoever made it did not say.
     """
 
     # Its scale was trained on pairs of images and captions, not set so that its answers are right as often as it says.
@@ -323,19 +324,31 @@ class OpenClipEncoder:
         for text in texts:
             if not text.strip():
                 raise PromptError("The text is empty. Say what to look for, such as 'brain tumor'.")
-            self._warn_if_cut(text)
-        tokens: torch.Tensor = self._tokenizer(list(texts)).to(self.device)
+            if (count := self.count_tokens(text)) > self.context_length:
+                warnings.warn(
+                    f"The text has {count} tokens and model {self.name!r} reads the first {self.context_length}; the "
+                    "rest is ignored. Use a shorter text.",
+                    stacklevel=2,
+                )
+        return self.tokens(texts).to(self.device)
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a text the network reads."""
+        return int(self._tokenizer.context_length)
+
+    def tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return texts in tokens, int64 (n, context length), on the CPU; one that is too long is cut without a word."""
+        tokens: torch.Tensor = self._tokenizer(list(texts))
         return tokens
 
-    def _warn_if_cut(self, text: str) -> None:
-        limit = int(self._tokenizer.context_length)
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has."""
         if hasattr(self._tokenizer, "tokenizer"):
-            count = len(self._tokenizer.tokenizer(text, verbose=False)["input_ids"])
-        else:
-            count = len(self._tokenizer.encode(text)) + 2  # Start and end are added later.
-        if count > limit:
-            warnings.warn(
-                f"The text has {count} tokens and model {self.name!r} reads the first {limit}; the rest is ignored. "
-                "Use a shorter text.",
-                stacklevel=3,
-            )
+            return len(self._tokenizer.tokenizer(text, verbose=False)["input_ids"])
+        return len(self._tokenizer.encode(text)) + 2  # Start and end are added later.
+
+    def with_network(self, network: Any) -> OpenClipEncoder:
+        """Return the same encoder with other weights, under the same name; frozen, on their device."""
+        frozen = network.eval().requires_grad_(False)
+        return OpenClipEncoder(frozen, self._transform, self._tokenizer, name=self.name, version=self.version)

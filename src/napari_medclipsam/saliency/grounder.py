@@ -72,6 +72,7 @@ class ClipGrounder:
         self.method = method
         self.times = MethodTimes()
         self._method = make_method(method, Tower.of(encoder), settings)
+        self._made_by = (method, settings)
         self._book = book or prompt_book()
         self._contrast = contrast
         self._vectors: dict[str, np.ndarray] = {}
@@ -88,7 +89,12 @@ class ClipGrounder:
         other = copy.copy(self)
         other.name, other.method = f"{self.encoder.name}:{method}", method
         other._method = make_method(method, Tower.of(self.encoder))
+        other._made_by = (method, None)
         return other
+
+    def with_encoder(self, encoder: OpenClipEncoder) -> ClipGrounder:
+        """Return the same method with another encoder, such as a fine-tuned one."""
+        return ClipGrounder(encoder, *self._made_by, book=self._book, contrast=self._contrast)
 
     def time_forward(self) -> None:
         """Time the model on a slice, so that `times` knows what every method costs."""
