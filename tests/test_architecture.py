@@ -30,6 +30,7 @@ ORDER = (
     "annotation",
     "exchange",
     "projects",
+    "search",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")

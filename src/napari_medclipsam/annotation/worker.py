@@ -24,7 +24,9 @@ _URGENT = ("mask", "text")
 OF_IMAGE = (*_URGENT, "propagation", "volume")
 #: Showing what versions draw.
 VERSIONS = "versions"
-_ORDER = (*OF_IMAGE, "scan", VERSIONS)
+#: Searching a project, and making its index: of slices that a reader has just decided, and of everything.
+FIND, INDEX_SLICES, INDEX = "find", "index slices", "index"
+_ORDER = (*OF_IMAGE, FIND, "scan", VERSIONS, INDEX_SLICES, INDEX)
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
 _ON_CPU = "The graphics card is out of memory, so the work goes on on the processor, more slowly."
@@ -152,8 +154,8 @@ class ModelWorker:
 
     Of each kind only the newest request waits; an older one that waits is forgotten. Masks come before texts, texts
     before work on many slices, that before scans of other images, and these before slices that are encoded ahead.
-    While work on many slices runs, masks and texts are answered between two of its slices; while a scan runs, so is
-    work on many slices.
+    While work on many slices runs, masks and texts are answered between two of its slices; while a scan runs, so are
+    work on many slices and searches; and everything while a project is indexed.
 
     Parameters
     ----------
@@ -358,7 +360,8 @@ class ModelWorker:
         if run.request.kind not in _ORDER:
             with self._changed:
                 return run.stop or bool(self._waiting or self._wanted)
-        before = _URGENT if run.request.kind in OF_IMAGE else OF_IMAGE
+        kind = run.request.kind
+        before = _URGENT if kind in OF_IMAGE else _ORDER[:-1] if kind == INDEX else (*OF_IMAGE, FIND)
         while run.request.kind not in _URGENT and not run.stop:
             with self._changed:
                 urgent = self._take(before)

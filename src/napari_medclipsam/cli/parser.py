@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam import __version__
+from napari_medclipsam.cli.option_types import like, positive, seconds, window
 from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
 _DESCRIPTION = "Find and outline structures in medical images by naming them. Research use only; not a medical device."
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_demo,
         _add_train,
         _add_project,
+        _add_find,
         _add_learn,
         _add_versions,
     ):
@@ -98,7 +100,7 @@ def _add_segment(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     p.add_argument(
         "--window",
-        type=_window,
+        type=window,
         default="auto",
         metavar="NAME",
         help="intensity window: a CT preset such as lung or brain, percentile, or LOW,HIGH (default: auto)",
@@ -171,7 +173,7 @@ def _add_evaluate(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     )
     _add_model_options(p)
     p.add_argument("--split", default="test", help="rows of this split, or 'all' (default: test)")
-    p.add_argument("--limit", type=_positive, metavar="N", help="measure only N rows, spread over the data set")
+    p.add_argument("--limit", type=positive, metavar="N", help="measure only N rows, spread over the data set")
     p.add_argument("--absent", nargs="+", default=[], metavar="TEXT", help="texts that are in none of these images")
     p.add_argument("--json", action="store_true", help="print JSON")
 
@@ -286,7 +288,7 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         help="only slices that are so; repeat for more (default: all but accepted)",
     )
     queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
-    queue.add_argument("--limit", type=_positive, default=20, metavar="N", help="show N slices (default: 20)")
+    queue.add_argument("--limit", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
     queue.add_argument("--json", action="store_true", help="print JSON")
     disputes = action("disputes", "slices on which two readers differ, those that differ most first")
     disputes.add_argument("--case", metavar="CASE", help="only this case")
@@ -326,12 +328,34 @@ def _add_project(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
         action(name, summary).add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_find(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("find", parents=[common], help="find slices of a project by a text, or like a region")
+    p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--text", metavar="TEXT", help="what the slices show, such as 'brain tumor'")
+    what.add_argument(
+        "--like",
+        type=like,
+        metavar="CASE:SLICE:CLASS",
+        help="look like what is accepted of a class in a slice, such as c0001:12:tumor",
+    )
+    p.add_argument("--build", action="store_true", help="first index what is missing or has changed; Ctrl-C keeps it")
+    p.add_argument("--case", metavar="CASE", help="only this case")
+    p.add_argument("--other-cases", action="store_true", help="not in the case of --like")
+    p.add_argument("--accepted", action="store_true", help="only regions that a reader has accepted")
+    p.add_argument("--top", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
+    p.add_argument("--model", default="lite", metavar="NAME", help="what makes the vectors (default: lite)")
+    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    p.add_argument("--reader", metavar="NAME", help="who looks (default: the user of this computer)")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_learn(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser("learn", parents=[common], help="learn from the accepted slices of a project")
     p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
     p.add_argument("--learner", default="instant", metavar="NAME", help="instant, decoder, sam-mix or unet")
     p.add_argument(
-        "--budget", type=_seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
+        "--budget", type=seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
     )
     p.add_argument("--model", default="lite", metavar="NAME", help="the model to build on (default: lite)")
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
@@ -366,31 +390,3 @@ def _add_versions(verbs: _Verbs, common: argparse.ArgumentParser) -> None:
     action("delete", "delete a version that is not in use", "version")
     for p in (listing, show, compare):
         p.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _seconds(text: str) -> float:
-    """Return the seconds of ``90s``, ``10m``, ``2h`` or a plain number."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 2h")
-    return seconds
-
-
-def _window(text: str) -> str | tuple[float, float]:
-    """Return a window's name, or its ends from ``LOW,HIGH``."""
-    low, comma, high = text.partition(",")
-    if not comma:
-        return text
-    return (float(low), float(high))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number

@@ -1,0 +1,166 @@
+"""From a text or a region to answers in words.
+
+How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to anything that means
+nothing (for a text) or that lies around it in its own slice (for a region). Below one half it is as near to those, and
+nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.errors import PromptError
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import RegionEncoder
+from napari_medclipsam.search.index import EVERYWHERE, Coverage, Hit, Index, Scope
+from napari_medclipsam.search.parts import parts_of
+from napari_medclipsam.search.rows import Kind
+
+#: What a text must mean more than.
+MEANINGLESS = ("an image", "nothing", "a medical image without any finding")
+#: Below this nothing is claimed.
+LEAST = 0.5
+_WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
+# A part that the region covers this much of is not its surroundings.
+_COVERED = 0.02
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A slice that fits.
+
+    Parameters
+    ----------
+    case : str
+    at : SliceAt
+    score : float
+        In [0.5, 1], see the head of this module.
+    cosine : float
+        Of the row that fits best.
+    kind : Kind
+        Whether that is the slice, a part of it or an accepted region.
+    label : int
+        Class of the region; 0 where it is none.
+    box_xyxy : tuple of int
+        Where in the slice as it is stored, in pixels, maxima inclusive.
+    """
+
+    case: str
+    at: SliceAt
+    score: float
+    cosine: float
+    kind: Kind
+    label: int
+    box_xyxy: tuple[int, int, int, int]
+
+    @property
+    def words(self) -> str:
+        """How sure it is."""
+        return next(word for least, word in _WORDS if self.score >= least)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has brought.
+
+    Parameters
+    ----------
+    answers : tuple of Answer
+        The surest first.
+    message : str
+        For the reader.
+    coverage : Coverage
+        How much could be searched.
+    """
+
+    answers: tuple[Answer, ...]
+    message: str
+    coverage: Coverage
+
+
+def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EVERYWHERE, top: int = 20) -> Found:
+    """Return the slices that show what a text names.
+
+    Parameters
+    ----------
+    index : Index
+        Refreshed.
+    encoder : RegionEncoder
+        Made its vectors.
+    text : str
+        One phrase.
+    scope : Scope
+        Where to look.
+    top : int
+        How many slices at most.
+
+    Raises
+    ------
+    PromptError
+        If the text is empty.
+    """
+    phrase = " ".join(text.split())
+    if not phrase:
+        raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
+    vectors = encoder.embed_text([phrase, *MEANINGLESS])
+    return _found(index, vectors[0], vectors[1:], encoder.scale, scope, top, f'"{phrase}"')
+
+
+def find_like(
+    index: Index, encoder: RegionEncoder, image: Slice, mask_yx: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20
+) -> Found:
+    """Return the slices that show something like a region.
+
+    Parameters
+    ----------
+    index, encoder, scope, top
+        As for `find_text`.
+    image : Slice
+        The slice of the region.
+    mask_yx : numpy.ndarray
+        bool, of its shape: the region.
+
+    Raises
+    ------
+    PromptError
+        If the mask is empty or not of the image's shape.
+    """
+    if mask_yx.shape != image.shape_yx or not mask_yx.any():
+        raise PromptError("There is no region to look for: outline something in this slice first.")
+    parts = parts_of(image)
+    around = [part for part in parts if (part & mask_yx).sum() <= _COVERED * part.sum()]
+    vectors = encoder.embed_regions(image, np.stack([mask_yx, *around]))
+    return _found(index, vectors[0], vectors[1:], encoder.scale, scope, top, "this region")
+
+
+def _found(
+    index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
+) -> Found:
+    hits = index.nearest(vector, scope, top)
+    scores = [_contrast(hit, others, scale) for hit in hits]
+    answers = [_answer(hit, score) for hit, score in zip(hits, scores, strict=True) if score >= LEAST]
+    return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
+
+
+def _contrast(hit: Hit, others: np.ndarray, scale: float) -> float:
+    """Return the softmax of what was asked beside the nearest of what it must be more than."""
+    nearest = float((others @ hit.row.vector.astype(np.float32)).max(initial=-1.0))
+    return float(1 / (1 + np.exp(np.clip(scale * (nearest - hit.cosine), -50, 50))))
+
+
+def _answer(hit: Hit, score: float) -> Answer:
+    return Answer(hit.case, hit.row.at, score, hit.cosine, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
+
+
+def _message(answers: Sequence[Answer], hits: Sequence[Hit], what: str, coverage: Coverage) -> str:
+    rest = "" if coverage.n_indexed >= coverage.n_slices else f" {coverage.words}"
+    if not hits:
+        return f"There is nothing to search there.{rest}"
+    if not answers:
+        return f"Can't tell: nothing that is indexed looks like {what}.{rest}"
+    n = len(answers)
+    return f"{n} {'slice looks' if n == 1 else 'slices look'} like {what}.{rest}"
