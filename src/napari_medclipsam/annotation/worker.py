@@ -26,6 +26,8 @@ OF_IMAGE = (*_URGENT, "propagation", "volume")
 VERSIONS = "versions"
 #: Searching a project, and making its index: of slices that a reader has just decided, and of everything.
 FIND, INDEX_SLICES, INDEX = "find", "index slices", "index"
+#: What concerns a whole project, and is shown with it.
+OF_PROJECT = ("scan", FIND, INDEX_SLICES, INDEX)
 _ORDER = (*OF_IMAGE, FIND, "scan", VERSIONS, INDEX_SLICES, INDEX)
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3

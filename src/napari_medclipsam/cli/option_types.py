@@ -36,6 +36,7 @@ def window(text: str) -> str | tuple[float, float]:
 
 
 def positive(text: str) -> int:
+    """Return a whole number from 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not a positive number")

@@ -118,20 +118,19 @@ class CaseRows:
     def of(cls, version: str, image: str, journal_bytes: int, rows: Iterable[Row]) -> CaseRows:
         """Return rows in columns."""
         listed = list(rows)
-        n_axes = len(listed[0].at.position) if listed else 2
+        n, n_axes = len(listed), len(listed[0].at.position) if listed else 2
         width = len(listed[0].vector) if listed else 0
+        positions = [[_OPEN if index is None else index for index in row.at.position] for row in listed]
         return cls(
             version,
             image,
             journal_bytes,
-            np.array([row.vector for row in listed], np.float16).reshape(-1, width),
-            np.array([[_OPEN if i is None else i for i in row.at.position] for row in listed], np.int32).reshape(
-                -1, n_axes
-            ),
+            np.array([row.vector for row in listed], np.float16).reshape(n, width),
+            np.array(positions, np.int32).reshape(n, n_axes),
             np.array([row.kind for row in listed], np.uint8),
-            np.array([row.key for row in listed], np.int32).reshape(-1, 2),
-            np.array([row.box_xyxy for row in listed], np.int32).reshape(-1, 4),
-            np.frombuffer(b"".join(row.made_from for row in listed), np.uint8).reshape(-1, HASH_BYTES),
+            np.array([row.key for row in listed], np.int32).reshape(n, 2),
+            np.array([row.box_xyxy for row in listed], np.int32).reshape(n, 4),
+            np.frombuffer(b"".join(row.made_from for row in listed), np.uint8).reshape(n, HASH_BYTES),
         )
 
     def __len__(self) -> int:

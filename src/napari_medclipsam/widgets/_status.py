@@ -9,7 +9,17 @@ from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_medclipsam.annotation.worker import Done, Event, Failed, Loading, NotReady, Progressed, Ready, Started
+from napari_medclipsam.annotation.worker import (
+    OF_PROJECT,
+    Done,
+    Event,
+    Failed,
+    Loading,
+    NotReady,
+    Progressed,
+    Ready,
+    Started,
+)
 from napari_medclipsam.widgets._buttons import Button
 
 # What is done in less needs no bar.
@@ -67,8 +77,8 @@ class Status(QWidget):
         self.message.setText(sentence)
 
     def show_event(self, event: Event) -> None:
-        """Show what the model worker reports; a scan of a project is shown with its queue."""
-        if getattr(getattr(event, "request", None), "kind", "") == "scan":
+        """Show what the model worker reports; work on a whole project is shown with it."""
+        if getattr(getattr(event, "request", None), "kind", "") in OF_PROJECT:
             return
         match event:
             case Loading():
