@@ -11,16 +11,17 @@ import sys
 from pathlib import Path
 
 from napari_medclipsam.files import atomic_path, sha256_of
+from napari_medclipsam.learning.lite_training import TRAINED
 
 MODELS = Path(__file__).parents[1] / "src" / "napari_medclipsam" / "models"
 
 
 def main(output: Path) -> None:
-    """Copy both weight files and the training log; rewrite ``catalogue/lite.json``."""
+    """Copy the weight files and the training log; rewrite ``catalogue/lite.json``."""
     catalogue = MODELS / "catalogue" / "lite.json"
     entry = json.loads(catalogue.read_text(encoding="utf-8"))
     entry["files"] = [file for file in entry["files"] if file["location"] != "packaged"]
-    for name in ("grounding.safetensors", "clicks.safetensors"):
+    for name in TRAINED:
         target = MODELS / "lite" / "weights" / name
         with atomic_path(target) as temporary:
             shutil.copyfile(output / name, temporary)

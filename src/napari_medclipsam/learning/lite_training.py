@@ -1,4 +1,4 @@
-"""Train medclipsam-lite from the data folder: encode, ground, click, calibrate, write.
+"""Train medclipsam-lite from the data folder: encode, ground, click, calibrate, describe regions, write.
 
 Each step leaves its result in a work folder; a run that was stopped goes on with the first step that is missing.
 """
@@ -18,9 +18,13 @@ from safetensors.torch import load_file
 from napari_medclipsam.errors import ModelError
 from napari_medclipsam.files import sha256_of
 from napari_medclipsam.learning.lite_calibration import calibrate_known, calibrate_presence, click_figures
+from napari_medclipsam.learning.lite_captions import Concepts, read_films
 from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
+from napari_medclipsam.learning.lite_embedding import EmbeddingSettings, Taught, parted, train_embedding
+from napari_medclipsam.learning.lite_embedding_scale import calibrate_scale
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_region import fit_region
+from napari_medclipsam.learning.lite_region_views import pool_views
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
@@ -29,9 +33,13 @@ from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.model import Calibration
 from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.models.lite.preprocess import VERSION
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.registry import find_entry
 from napari_medclipsam.models.store import PACKAGED, verified_paths
+
+TRAINED = ("grounding.safetensors", "clicks.safetensors", "regions.safetensors")
+"""The files that ship."""
 
 CLICK_DATASETS = ("brain_mri", "breast_us", "polyps")
 
@@ -44,11 +52,17 @@ class LiteSettings:
     views: int | None = None
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
 
     @classmethod
     def with_seed(cls, seed: int) -> LiteSettings:
-        """Return the defaults with one seed for data, grounding and clicks."""
-        return cls(seed, grounding=GroundingSettings(seed=seed), clicks=ClickSettings(seed=seed))
+        """Return the defaults with one seed for everything."""
+        return cls(
+            seed,
+            grounding=GroundingSettings(seed=seed),
+            clicks=ClickSettings(seed=seed),
+            embedding=EmbeddingSettings(seed=seed),
+        )
 
 
 def train_lite(
@@ -61,8 +75,8 @@ def train_lite(
     data : pathlib.Path
         The data folder.
     output : pathlib.Path
-        Receives ``grounding.safetensors``, ``clicks.safetensors`` and ``training-log.jsonl``; its subfolder ``work``
-        (about 2.6 MB a picture) may be deleted afterwards.
+        Receives the files of `TRAINED` and ``training-log.jsonl``; its subfolder ``work`` (about 2.8 MB a picture)
+        may be deleted afterwards.
     settings : LiteSettings, optional
         Seed, steps and rates.
     say : callable
@@ -92,7 +106,45 @@ def train_lite(
     store = ViewStore(work)
     head = _grounding(work, store, texts, settings.grounding, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
+    embed_regions(data, output, store, texts, frozen["lite_medsam.pth"], settings.embedding, log.row)
     _finish(output, store, head, decoder, texts, log)
+
+
+def embed_regions(
+    data: Path,
+    output: Path,
+    store: ViewStore,
+    texts: TextEncoder,
+    encoder: Path,
+    settings: EmbeddingSettings,
+    log: Callable[[dict[str, object]], None],
+) -> None:
+    """Train the region heads on the stored views, set their scale, and write ``regions.safetensors``.
+
+    Parameters
+    ----------
+    data, output : pathlib.Path
+        The data folder, for what the rows of the films say; the folder that receives the file, and in ``work`` the
+        pooled regions.
+    store : ViewStore
+        Encoded views.
+    texts : TextEncoder
+        The frozen text encoder.
+    encoder : pathlib.Path
+        The image encoder's weights: the file names their hash.
+    settings : EmbeddingSettings
+        Steps, rates, seed.
+    log : callable
+        Told rows of figures.
+    """
+    regions = pool_views(store, output / "work" / "regions", settings.seed)
+    taught = Taught(regions, store.views, Concepts.of(phrase_book(), read_films(data)), texts)
+    rows, held = parted(store.views)
+    heads = train_embedding(taught, rows, settings, lambda row: log({"regions": row}))
+    scale, figures = calibrate_scale(heads, taught, held)
+    log({"regions, validation": {k: round(v, 4) for k, v in figures.items()}, "scale": round(scale, 2)})
+    about = {"scale": f"{scale:.2f}", "encoder": sha256_of(encoder), "preprocessing": VERSION}
+    save_tensors(output / "regions.safetensors", halved(heads.state_dict()), about)
 
 
 def _frozen_parts() -> dict[str, Path]:
@@ -146,7 +198,7 @@ def _finish(
     # Half precision halves the package; the figures above do not change in their third digit.
     save_tensors(output / "grounding.safetensors", halved(state), {"calibration": json.dumps(asdict(calibration))})
     save_tensors(output / "clicks.safetensors", halved(decoder.state_dict()))
-    for name in ("grounding.safetensors", "clicks.safetensors"):
+    for name in TRAINED:
         path = output / name
         log.row({"written": name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
 

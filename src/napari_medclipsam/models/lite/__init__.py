@@ -22,6 +22,7 @@ def load(entry: ModelEntry, device: str | None = None) -> LiteModel:
         paths["tokenizer.json"],
         paths["grounding.safetensors"],
         paths["clicks.safetensors"],
+        paths["regions.safetensors"],
     )
     encoder = next(file for file in entry.files if file.name.endswith("lite_medsam.pth"))
     return LiteModel(files, str(encoder.sha256), str(choose_device(device)))

@@ -6,7 +6,7 @@ import copy
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_canvas, to_canvas
 from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
+from napari_medclipsam.models.lite.regions import RegionReader
 from napari_medclipsam.models.lite.text import TextEncoder
 
 _NULL_PHRASE = "image"
@@ -64,6 +65,7 @@ class LiteFiles:
     tokenizer: Path
     grounding: Path
     clicks: Path
+    regions: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ class Seen:
 
 
 class LiteModel:
-    """A TextGrounder and a PromptableSegmenter in one.
+    """A TextGrounder, a PromptableSegmenter and a RegionEncoder in one.
 
     Parameters
     ----------
@@ -117,6 +119,9 @@ class LiteModel:
         decoder = load_decoder(litemedsam, files.clicks)
         self._clicks = build_clicks(decoder, device, sha256_of(files.clicks))
         self._clicked: tuple[str, Any] = ("", None)
+        self._regions = RegionReader(files.regions, self._texts, encoder_hash)
+        self.scale = self._regions.scale
+        self.version = sha256_of(files.regions)[:8]
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
         self._remembered: OrderedDict[str, Seen] = OrderedDict()
@@ -279,6 +284,18 @@ class LiteModel:
         """Return the head's features of a slice under a phrase, known or not: float32 (64, 64, 64)."""
         text = self._head.text(torch.from_numpy(self._texts([phrase])).to(self._device))
         return self._head.told(self.seen(embedding).trunk, text)[2][0].cpu()
+
+    def embed_image(self, image: Slice) -> np.ndarray:
+        """Return the unit vector of a slice, float32 (256,); raises ImageError if every pixel has the same value."""
+        return self._regions.image(self.embed(image))
+
+    def embed_regions(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
+        """Return unit vectors of regions, float32 (n, 256); see `RegionEncoder.embed_regions`."""
+        return self._regions.regions(self.embed(image), masks_nyx)
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors of texts, float32 (n, 256); raises PromptError if one is empty."""
+        return self._regions.text(texts)
 
     def parts(self) -> tuple[GroundingHead, ClickDecoder]:
         """Return copies of the trained parts, in float32 and on the CPU, to train them on."""
