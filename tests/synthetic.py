@@ -131,7 +131,7 @@ class PooledGrays:
             raise ImageError("There is nothing to see in this slice.")
         near = np.stack([abs(gray - level) <= _TOLERANCE for level in LEVELS.values()])
         shares = np.stack([near[:, mask].mean(axis=1) for mask in masks_nyx]) if len(masks_nyx) else np.zeros((0, 3))
-        return self._unit(np.hstack([shares, 0.2 * (1 - shares.sum(axis=1, keepdims=True)) + 0.01]))
+        return self._unit(np.hstack([shares, 0.05 * (1 - shares.sum(axis=1, keepdims=True)) + 0.01]))
 
     def _unit(self, shares: np.ndarray) -> np.ndarray:
         turned = np.pad(shares, ((0, 0), (0, 4))).astype(np.float32) @ self._turn

@@ -97,6 +97,7 @@ def _print(project: Project, found: Found, as_json: bool) -> None:
     if as_json:
         value = {
             **_coverage(found.coverage),
+            "known": found.is_known,
             "message": found.message,
             "answers": [_value(project, answer) for answer in found.answers],
         }

@@ -16,7 +16,6 @@ from napari_medclipsam.models.contracts import RegionEncoder
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.second import reading
 from napari_medclipsam.projects.studies import Study, annotated, require_unchanged
-from napari_medclipsam.search.parts import parts_of
 from napari_medclipsam.search.rows import NO_OBJECT, CaseRows, Kind, Row, empty_row
 from napari_medclipsam.search.store import Store
 from napari_medclipsam.search.wanted import (
@@ -55,13 +54,12 @@ class Indexed:
 
 def require_encoder(model: object) -> RegionEncoder:
     """Return what makes vectors of slices, regions and texts; raises `ModelError` where a model does not."""
-    encoder = getattr(model, "encoder", model)
-    if not isinstance(encoder, RegionEncoder):
-        raise ModelError(
-            f"The model {getattr(model, 'name', 'that is loaded')} can't search: it makes no vectors of regions. "
-            "Use lite."
-        )
-    return encoder
+    # What a project has learnt wraps the model that encodes, and a saliency method its encoder.
+    for one in (getattr(model, "base", None), getattr(model, "encoder", None), model):
+        if isinstance(one, RegionEncoder):
+            return one
+    name = getattr(model, "name", "that is loaded")
+    raise ModelError(f"The model {name} can't search: it makes no vectors of regions. Use lite.")
 
 
 def out_of_date(project: Project, store: Store, version: str, cases: Iterable[str] | None = None) -> list[str]:
@@ -244,9 +242,13 @@ def rows_of(
 def _rows_of_slice(
     at: SliceAt, pixels: Slice, image: AnnotatedImage, of_slice: bytes, encoder: RegionEncoder
 ) -> list[Row]:
+    # With it comes torch, which a window does not wait for.
+    from napari_medclipsam.models.lite.regions import parts_of
+
     height, width = image.shape_yx(at)
     rows = [Row(at, Kind.SLICE, NO_OBJECT, (0, 0, width - 1, height - 1), of_slice, encoder.embed_image(pixels))]
-    parts = parts_of(pixels)
+    # The first part is the whole slice, seen as a region is.
+    parts = parts_of(pixels.pixels)
     turn = image.turn(at)
     for mask, vector in zip(parts, encoder.embed_regions(pixels, parts), strict=True):
         rows.append(Row(at, Kind.PART, NO_OBJECT, _box(turn.to_stored(mask)), of_slice, vector))

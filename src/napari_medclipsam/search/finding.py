@@ -1,27 +1,25 @@
 """From a text or a region to answers in words.
 
-How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to anything that means
-nothing (for a text) or that lies around it in its own slice (for a region). Below one half it is as near to those, and
-nothing is claimed.
+How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to its opposites and to
+what means nothing (for a text, see `saliency.prompt_book`), or to what lies around it in its own slice (for a region).
+At one half it is as near to those, and nothing is claimed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import RegionEncoder
+from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder
+from napari_medclipsam.saliency.prompt_book import prompt_book
 from napari_medclipsam.search.index import EVERYWHERE, Coverage, Hit, Index, Scope
-from napari_medclipsam.search.parts import parts_of
 from napari_medclipsam.search.rows import Kind
 
-#: What a text must mean more than.
-MEANINGLESS = ("an image", "nothing", "a medical image without any finding")
 #: Below this nothing is claimed.
 LEAST = 0.5
 _WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
@@ -75,11 +73,14 @@ class Found:
         For the reader.
     coverage : Coverage
         How much could be searched.
+    is_known : bool
+        False where the model was not taught the text.
     """
 
     answers: tuple[Answer, ...]
     message: str
     coverage: Coverage
+    is_known: bool = True
 
 
 def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EVERYWHERE, top: int = 20) -> Found:
@@ -106,8 +107,16 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     phrase = " ".join(text.split())
     if not phrase:
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-    vectors = encoder.embed_text([phrase, *MEANINGLESS])
-    return _found(index, vectors[0], vectors[1:], encoder.scale, scope, top, f'"{phrase}"')
+    book = prompt_book()
+    question = book.question(phrase)
+    asked = encoder.embed_text(question.positive).mean(axis=0)
+    others = encoder.embed_text([*question.negative, *book.null, *book.meaningless])
+    found = _found(index, asked / np.linalg.norm(asked), others, encoder.scale, scope, top, f'"{phrase}"')
+    is_known, nearest = encoder.nearest_known(phrase) if isinstance(encoder, KnowsPhrases) else (True, "")
+    if is_known:
+        return found
+    caution = f'The model was not taught "{phrase}" (the nearest that it knows: {nearest}), so this is a guess.'
+    return replace(found, message=f"{caution} {found.message}", is_known=False)
 
 
 def find_like(
@@ -131,7 +140,10 @@ def find_like(
     """
     if mask_yx.shape != image.shape_yx or not mask_yx.any():
         raise PromptError("There is no region to look for: outline something in this slice first.")
-    parts = parts_of(image)
+    # With it comes torch, which a window does not wait for.
+    from napari_medclipsam.models.lite.regions import parts_of
+
+    parts = parts_of(image.pixels)
     around = [part for part in parts if (part & mask_yx).sum() <= _COVERED * part.sum()]
     vectors = encoder.embed_regions(image, np.stack([mask_yx, *around]))
     return _found(index, vectors[0], vectors[1:], encoder.scale, scope, top, "this region")
@@ -142,7 +154,7 @@ def _found(
 ) -> Found:
     hits = index.nearest(vector, scope, top)
     scores = [_contrast(hit, others, scale) for hit in hits]
-    answers = [_answer(hit, score) for hit, score in zip(hits, scores, strict=True) if score >= LEAST]
+    answers = [_answer(hit, score) for hit, score in zip(hits, scores, strict=True) if score > LEAST]
     return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
 
 

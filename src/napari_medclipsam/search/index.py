@@ -123,12 +123,15 @@ class Index:
         stamps = {case: stamp for case, stamp in self._store.stamps().items() if case in self._project.studies}
         for case in self._blocks.keys() - stamps.keys():
             del self._blocks[case]
+        images = {case: self._project.study(case).sha256 for case in stamps}
+        for case in [case for case, block in self._blocks.items() if block.rows.image != images[case]]:
+            del self._blocks[case]
         changed = [case for case, stamp in stamps.items() if self._stamps.get(case) != stamp]
         self._others &= stamps.keys() - set(changed)
         for done, case in enumerate(changed, start=1):
             self._blocks.pop(case, None)
             rows = self._store.read(case)
-            if rows is not None and (rows.version, rows.image) == (self._version, self._project.study(case).sha256):
+            if rows is not None and (rows.version, rows.image) == (self._version, images[case]):
                 self._blocks[case] = _Block.of(rows)
             elif rows is not None and rows.version != self._version:
                 self._others.add(case)

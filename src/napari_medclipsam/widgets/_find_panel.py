@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QShortcut,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -76,8 +75,9 @@ class FindPanel(QWidget):
             enter = QShortcut(QKeySequence(key), self.table)
             enter.setContext(Qt.ShortcutContext.WidgetShortcut)
             enter.activated.connect(self._go_to_selected)
-        self.go = Button("Go there", "Go to the selected slice; the same as a double-click.", self._go_to_selected, "look")
-        tip = "Index all slices that can't be found yet; you can go on working. Accepted slices are indexed by themselves."
+        tip = "Go to the selected slice; the same as a double-click."
+        self.go = Button("Go there", tip, self._go_to_selected, "look")
+        tip = "Index all slices that can't be found yet; you can go on working. Accepted slices come by themselves."
         self.build = Button("Index the rest", tip, find.build, "whole_volume")
         self.state = QLabel()
         self.state.setWordWrap(True)

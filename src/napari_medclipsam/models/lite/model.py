@@ -229,6 +229,12 @@ class LiteModel:
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
         return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
 
+    def nearest_known(self, text: str) -> tuple[bool, str]:
+        """See `KnowsPhrases`."""
+        phrase = " ".join(text.split())
+        familiarity = self.bank.judge(phrase, self._texts([phrase])[0])
+        return familiarity.known, familiarity.nearest_phrase
+
     def phrase_vector(self, text: str) -> np.ndarray:
         """Return what the text encoder makes of a phrase, float32 (384,)."""
         return np.asarray(self._texts([" ".join(text.split())])[0], np.float32)
