@@ -2,10 +2,11 @@
 
     python benchmarks/search.py [--also FOLDER]
 
-An index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250, and again
-in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and memory. FOLDER
-may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same vectors, and queries that
-are near to some of them. Writes benchmarks/results/search.json. Each figure is the median of its repetitions.
+An index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250, and
+again in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and memory.
+FOLDER may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same vectors, and
+queries that are near to some of them. Writes benchmarks/results/search.json. Each figure is the median of its
+repetitions.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def milliseconds(do: Callable[[], object], n: int) -> list[float]:
     return times
 
 
+def asked(search: Callable[[np.ndarray], object], queries: np.ndarray) -> list[float]:
+    line = iter(queries)
+    return milliseconds(lambda: search(next(line)), len(queries))
+
+
 def spread(times: list[float]) -> dict[str, float]:
     return {"p50 ms": round(float(np.median(times)), 2), "p95 ms": round(float(np.percentile(times, 95)), 2)}
 
@@ -84,7 +90,7 @@ def ours(data: np.ndarray, queries: np.ndarray, n_cases: int) -> dict[str, Any]:
         index.refresh()
         opened = time.perf_counter() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        found = spread(milliseconds(lambda line=iter(queries): index.nearest(next(line), top=TOP), QUERIES))
+        found = spread(asked(lambda query: index.nearest(query, top=TOP), queries))
         row = Row(at(3), Kind.REGION, ObjectKey(1), (0, 0, 9, 9), bytes(HASH_BYTES), data[0])
         case = next(iter(project.studies))
         added = milliseconds(lambda: (store.put(case, "v", "sha", [row.at], [row]), index.refresh()), 15)
@@ -138,7 +144,7 @@ def others(data: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
             continue
         built = time.perf_counter() - start
         hits = [len({*search(q)} & {*e}) / TOP for q, e in zip(queries[:50], exact[:50], strict=True)]
-        times = spread(milliseconds(lambda line=iter(queries), search=search: search(next(line)), QUERIES))
+        times = spread(asked(search, queries))
         start = time.perf_counter()
         add(data[:PER_SLICE].copy())
         table[name] = {
