@@ -143,7 +143,7 @@ def test_it_goes_on_where_it_was_stopped(project, store, encoder):
     asked = iter([False] * 4 + [True] * 99)
     told: list[int] = []
     list(build(project, store, encoder, progress=told.append, cancelled=lambda: next(asked)))
-    assert len(store.read("c0001").slices()[0]) == 3
+    assert len(store.read("c0001").slices()) == 3
     encoder.n_embedded = 0
     results = list(build(project, store, encoder, progress=told.append))
     assert [done.n_new for done in results] == [2, N, N] and sum(told) == 3 + 3 * N

@@ -7,14 +7,14 @@ docs/adr/XXXX-search-without-an-approximate-index.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.search.rows import CaseRows, Kind, Row
+from napari_medclipsam.search.rows import CaseRows, Kind, Row, slice_at
 from napari_medclipsam.search.store import Stamp, Store
 
 Place = tuple[str, SliceAt]
@@ -82,21 +82,46 @@ class Hit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
-    """A case in memory: vectors float32 (n, d), the slice of each row, and what can be found."""
+class _Table:
+    """All cases in one: what a query runs over.
 
-    rows: CaseRows
+    Parameters
+    ----------
+    cases : list of str
+        Their ids.
+    first_rows : numpy.ndarray
+        int64 (n_cases + 1,): where each begins, and the end.
+    vectors : numpy.ndarray
+        float32 (n, d).
+    kinds : numpy.ndarray
+        uint8 (n,).
+    slice_rows : numpy.ndarray
+        int64 (n_slices + 1,): where each slice begins, and the end.
+    """
+
+    cases: list[str]
+    first_rows: np.ndarray
     vectors: np.ndarray
-    slices: list[SliceAt]
-    numbers: np.ndarray
-    is_seen: np.ndarray
-    is_accepted: np.ndarray
+    kinds: np.ndarray
+    slice_rows: np.ndarray
 
     @classmethod
-    def of(cls, rows: CaseRows) -> _Block:
-        slices, numbers = rows.slices()
-        kinds = rows.kinds
-        return cls(rows, rows.vectors.astype(np.float32), slices, numbers, kinds != Kind.EMPTY, kinds == Kind.REGION)
+    def of(cls, cases: Mapping[str, CaseRows]) -> _Table:
+        filled = {case: rows for case, rows in cases.items() if len(rows)}
+        first_rows = np.cumsum([0, *map(len, filled.values())])
+        width = next((rows.vectors.shape[1] for rows in filled.values()), 0)
+        vectors = np.empty((first_rows[-1], width), np.float32)
+        for first, rows in zip(first_rows, filled.values(), strict=False):
+            vectors[first : first + len(rows)] = rows.vectors
+        starts = [rows.starts() + first for first, rows in zip(first_rows, filled.values(), strict=False)]
+        kinds = [rows.kinds for rows in filled.values()]
+        return cls(
+            list(filled),
+            first_rows,
+            vectors,
+            np.concatenate([np.zeros(0, np.uint8), *kinds]),
+            np.concatenate([*starts, first_rows[-1:]]),
+        )
 
 
 class Index:
@@ -115,60 +140,47 @@ class Index:
     def __init__(self, project: Project, store: Store, version: str) -> None:
         self._project, self._store, self._version = project, store, version
         self._stamps: dict[str, Stamp] = {}
-        self._blocks: dict[str, _Block] = {}
+        self._cases: dict[str, CaseRows] = {}
         self._others: set[str] = set()
+        self._table = _Table.of({})
 
-    def refresh(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def refresh(self) -> None:
         """Take in what has changed on the disk since the last time, whoever did it."""
         stamps = {case: stamp for case, stamp in self._store.stamps().items() if case in self._project.studies}
-        for case in self._blocks.keys() - stamps.keys():
-            del self._blocks[case]
         images = {case: self._project.study(case).sha256 for case in stamps}
-        for case in [case for case, block in self._blocks.items() if block.rows.image != images[case]]:
-            del self._blocks[case]
+        gone = {case for case, rows in self._cases.items() if rows.image != images.get(case)}
         changed = [case for case, stamp in stamps.items() if self._stamps.get(case) != stamp]
+        for case in {*gone, *changed}:
+            self._cases.pop(case, None)
         self._others &= stamps.keys() - set(changed)
-        for done, case in enumerate(changed, start=1):
-            self._blocks.pop(case, None)
+        for case in changed:
             rows = self._store.read(case)
             if rows is not None and (rows.version, rows.image) == (self._version, images[case]):
-                self._blocks[case] = _Block.of(rows)
+                self._cases[case] = rows
             elif rows is not None and rows.version != self._version:
                 self._others.add(case)
-            if progress is not None:
-                progress(done, len(changed))
         self._stamps = stamps
+        if gone or changed:
+            self._table = _Table.of(self._cases)
 
     @property
     def coverage(self) -> Coverage:
         """How much is indexed, as of the last `refresh`."""
         n_indexed = n_slices = 0
         for case, study in self._project.studies.items():
-            block, shape = self._blocks.get(case), study.grid.shape
+            rows, shape = self._cases.get(case), study.grid.shape
             axis = None if len(shape) == 2 else 0
-            if block is not None and block.slices:
-                axis = block.slices[0].axis
+            if rows is not None and len(rows):
+                axis = slice_at(rows.positions[0]).axis
             n = 1 if axis is None else shape[axis]
             n_slices += n
-            n_indexed += 0 if block is None else min(n, len(block.slices))
+            n_indexed += 0 if rows is None else min(n, len(rows.starts()))
         return Coverage(n_indexed, n_slices, bool(self._others))
 
     @property
     def n_vectors(self) -> int:
         """How many vectors there are."""
-        return sum(len(block.rows) for block in self._blocks.values())
-
-    def vector_of(self, case: str, at: SliceAt, label: int) -> np.ndarray | None:
-        """Return the vector of the largest accepted region of a class in a slice; None where there is none."""
-        block = self._blocks.get(case)
-        if block is None or at not in block.slices:
-            return None
-        rows = block.rows
-        mine = block.is_accepted & (block.numbers == block.slices.index(at)) & (rows.objects[:, 0] == label)
-        if not mine.any():
-            return None
-        x0, y0, x1, y1 = rows.boxes_xyxy.T
-        return np.asarray(block.vectors[int(np.argmax(np.where(mine, (x1 - x0 + 1) * (y1 - y0 + 1), -1)))])
+        return len(self._table.vectors)
 
     def nearest(self, vector: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
         """Return the slices that have a row nearest to a vector, the nearest first, each once.
@@ -182,45 +194,48 @@ class Index:
         top : int
             How many slices.
         """
-        query = np.ascontiguousarray(vector, np.float32)
-        blocks = [(case, block) for case, block in self._blocks.items() if len(block.rows)]
-        if scope.case is not None:
-            blocks = [(case, block) for case, block in blocks if case == scope.case]
-        best: list[tuple[float, str, int]] = []
-        cosines = [_cosines(case, block, query, scope) for case, block in blocks]
-        if not cosines:
+        table = self._table
+        if not table.cases:
             return []
-        together = np.concatenate(cosines)
-        starts = np.cumsum([0, *(len(c) for c in cosines)])
-        offsets = np.cumsum([0, *(len(block.slices) for _, block in blocks)])
-        numbers = np.concatenate([block.numbers + o for (_, block), o in zip(blocks, offsets, strict=False)])
-        order = _first_per_slice(together, numbers, top)
-        for place in order:
-            which = int(np.searchsorted(starts, place, side="right")) - 1
-            best.append((float(together[place]), blocks[which][0], int(place - starts[which])))
-        return [Hit(case, self._blocks[case].rows.row(number), cosine) for cosine, case, number in best]
+        cosines = table.vectors @ np.ascontiguousarray(vector, np.float32)
+        cosines[~self._is_in(scope)] = -np.inf
+        of_slice = np.maximum.reduceat(cosines, table.slice_rows[:-1])
+        slices = np.argpartition(-of_slice, top - 1)[:top] if top < len(of_slice) else np.arange(len(of_slice))
+        hits = []
+        for number in slices[np.argsort(-of_slice[slices], kind="stable")]:
+            first, last = table.slice_rows[number : number + 2]
+            row = int(first + np.argmax(cosines[first:last]))
+            if np.isfinite(cosines[row]):
+                hits.append(self._hit(row, float(cosines[row])))
+        return hits
 
+    def _is_in(self, scope: Scope) -> np.ndarray:
+        """Return which rows to look at, bool (n,)."""
+        table = self._table
+        found = table.kinds == Kind.REGION if scope.accepted else table.kinds != Kind.EMPTY
+        if scope.case is not None:
+            only = np.zeros_like(found)
+            only[self._part(scope.case)] = True
+            found &= only
+        if scope.not_case is not None:
+            found[self._part(scope.not_case)] = False
+        if scope.not_at is not None:
+            case, at = scope.not_at
+            part = self._part(case)
+            if part.start < part.stop:
+                position = [-1 if index is None else index for index in at.position]
+                found[part] &= (self._cases[case].positions != position).any(axis=1)
+        return found
 
-def _cosines(case: str, block: _Block, query: np.ndarray, scope: Scope) -> np.ndarray:
-    """Return the cosine of each row of a case; −inf for those that are not looked at."""
-    if case == scope.not_case:
-        return np.full(len(block.rows), -np.inf, np.float32)
-    cosines = block.vectors @ query
-    cosines[~(block.is_accepted if scope.accepted else block.is_seen)] = -np.inf
-    if scope.not_at is not None and scope.not_at[0] == case and scope.not_at[1] in block.slices:
-        cosines[block.numbers == block.slices.index(scope.not_at[1])] = -np.inf
-    return cosines
+    def _part(self, case: str) -> slice:
+        """Return the rows of a case."""
+        table = self._table
+        if case not in table.cases:
+            return slice(0, 0)
+        number = table.cases.index(case)
+        return slice(int(table.first_rows[number]), int(table.first_rows[number + 1]))
 
-
-def _first_per_slice(cosines: np.ndarray, numbers: np.ndarray, top: int) -> list[int]:
-    """Return the places of the highest cosine of each of the `top` best slices, in order."""
-    n_slices = int(numbers.max()) + 1
-    of_slice = np.full(n_slices, -np.inf, np.float32)
-    np.maximum.at(of_slice, numbers, cosines)
-    slices = np.argpartition(-of_slice, min(top, n_slices) - 1)[:top] if top < n_slices else np.arange(n_slices)
-    slices = slices[np.argsort(-of_slice[slices], kind="stable")]
-    return [
-        int(np.flatnonzero((numbers == number) & (cosines == of_slice[number]))[0])
-        for number in slices
-        if np.isfinite(of_slice[number])
-    ]
+    def _hit(self, row: int, cosine: float) -> Hit:
+        number = int(np.searchsorted(self._table.first_rows, row, side="right")) - 1
+        case = self._table.cases[number]
+        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), cosine)

@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CaseRows:
-    """All vectors of a case, in columns.
+    """All vectors of a case, in columns; the rows of a slice stand together.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class CaseRows:
     @classmethod
     def of(cls, version: str, image: str, journal_bytes: int, rows: Iterable[Row]) -> CaseRows:
         """Return rows in columns."""
-        listed = list(rows)
+        listed = sorted(rows, key=lambda row: [_OPEN if index is None else index for index in row.at.position])
         n, n_axes = len(listed), len(listed[0].at.position) if listed else 2
         width = len(listed[0].vector) if listed else 0
         positions = [[_OPEN if index is None else index for index in row.at.position] for row in listed]
@@ -155,22 +155,28 @@ class CaseRows:
             found.setdefault(row.at, []).append(row)
         return found
 
-    def slices(self) -> tuple[list[SliceAt], np.ndarray]:
-        """Return which slices there are, and for each row the number of its slice among them."""
-        positions, numbers = np.unique(self.positions, axis=0, return_inverse=True)
-        return [slice_at(position) for position in positions], numbers.reshape(-1)
+    def starts(self) -> np.ndarray:
+        """Return at which rows a new slice begins, int64."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(np.r_[True, (self.positions[1:] != self.positions[:-1]).any(axis=1)])
+
+    def slices(self) -> list[SliceAt]:
+        """Return which slices there are."""
+        return [slice_at(position) for position in self.positions[self.starts()]]
 
     def replaced(self, slices: Collection[SliceAt], only: Collection[SliceAt] | None, more: CaseRows) -> CaseRows:
         """Return these rows with `more` in the place of those of `slices`; without slices that are not in `only`."""
         if not len(self):
             return more
         gone, kept = set(slices), None if only is None else set(only)
-        known, numbers = self.slices()
-        stays = np.array([at not in gone and (kept is None or at in kept) for at in known], bool)[numbers]
-        if not len(more):
-            columns = {name: getattr(self, name)[stays] for name in COLUMNS}
-        else:
-            columns = {name: np.concatenate([getattr(self, name)[stays], getattr(more, name)]) for name in COLUMNS}
+        stays = [at not in gone and (kept is None or at in kept) for at in self.slices()]
+        rows = np.repeat(stays, np.diff(np.r_[self.starts(), len(self)]))
+        parts = [self, more] if len(more) else [self]
+        columns = {
+            name: np.concatenate([getattr(part, name)[rows if part is self else ...] for part in parts])
+            for name in COLUMNS
+        }
         return CaseRows(more.version, more.image, more.journal_bytes, **columns)
 
 
