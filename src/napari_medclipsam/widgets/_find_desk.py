@@ -224,7 +224,8 @@ class FindDesk(QObject):
     @said_on_error
     def go_to(self, answer: Answer) -> None:
         """Go to a slice that was found; the reader is asked where its image was moved."""
-        self._desk.go_to(answer.case, answer.at)
+        self._desk.bring(answer.case, ask=True)
+        self._desk.show_slice(answer.case, answer.at)
 
     # What the models say.
 
