@@ -121,9 +121,9 @@ class PooledGrays:
         return self._pooled(image, masks_nyx)
 
     def embed_text(self, texts) -> np.ndarray:
-        words = [text.lower().split()[-1] for text in texts]
-        shares = [[float(word == shape) for shape in LEVELS] + [float(word not in LEVELS)] for word in words]
-        return self._unit(np.array(shares, np.float32).reshape(len(words), -1))
+        named = [[float(shape in text.lower().split()) for shape in LEVELS] for text in texts]
+        shares = [[*names, float(not any(names))] for names in named]
+        return self._unit(np.array(shares, np.float32).reshape(len(texts), -1))
 
     def _pooled(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
         gray = _gray(image).astype(int)

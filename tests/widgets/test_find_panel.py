@@ -28,7 +28,8 @@ class Looks(PooledGrays, IntensityGrounder):
 @pytest.fixture
 def office(open_desk, tmp_path, monkeypatch):
     """The dock with a panel, on a project of two cases: the disk is in slices 1 and 2 of each."""
-    monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (Looks(), RegionGrower()))
+    grounders = [Looks()]
+    monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (grounders[-1], RegionGrower()))
     remember_reader("ana")
     (tmp_path / "in").mkdir()
     for number, name in enumerate("ab"):
@@ -38,6 +39,7 @@ def office(open_desk, tmp_path, monkeypatch):
     with Project.create(tmp_path / "project", ["disk"], "ana") as project:
         list(project.add(images_in(tmp_path / "in")))
     desk = open_desk(ViewerModel())
+    desk.grounders = grounders
     desk.finder = FindDesk(desk.dock.workspace, desk.dock.project)
     desk.panel = FindPanel(desk.dock.project, desk.finder, TextHistory())
     desk.qtbot.addWidget(desk.panel)
@@ -117,16 +119,15 @@ def test_slices_like_a_region_and_the_case_that_is_open_is_indexed_too(office) -
     assert ("c0001", "1") not in rows(office)
 
 
-def test_a_second_reading_is_not_helped_and_a_model_without_vectors_says_so(office, monkeypatch) -> None:
+def test_a_second_reading_is_not_helped_and_a_model_without_vectors_says_so(office) -> None:
     desk = office.dock.project
-    with_reader = desk.project
-    with_reader.reader = "ben"
+    desk.project.reader = "ben"
     desk.open_case("c0001", second=True)
     office.panel.row.field.setText("disk")
     office.panel.row.button.click()
     assert "blind" in office.message and not office.finder.is_finding
     desk.leave_case()
-    monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (IntensityGrounder(), RegionGrower()))
+    office.grounders.append(IntensityGrounder())
     office.dock.workspace.use_model(office.dock.workspace.model)
     office.idle()
     office.qtbot.waitUntil(lambda: "can't search" in office.panel.message.text(), timeout=20_000)
