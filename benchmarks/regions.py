@@ -1,4 +1,4 @@
-"""The text–image encoder of medclipsam-lite: what is this region, which caption, which slice?
+"""Figures of medclipsam-lite as a text–image encoder: naming regions, finding captions, finding slices.
 
     python benchmarks/regions.py DATA [--work FOLDER] [--parts classes retrieval slices]
 
@@ -15,7 +15,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,18 @@ def kept(work: Path, key: str, make: Any) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-def test_rows(data: Path, model: Any, work: Path) -> Iterator[Item]:
-    """Every test row with a text, and the films of chest_structures that were kept out of training."""
+STRUCTURE_OF = {"breast_us": "breast_lesion", "brain_mri": "brain_tumor", "chest_xray": "lungs", "polyps": "polyp"}
+DATASETS = tuple(STRUCTURE_OF)
+
+
+def test_rows(data: Path, model: Any, work: Path, datasets: Sequence[str] = DATASETS, every: int = 1) -> Iterator[Item]:
+    """Test rows, or each `every`-th of them, with their captions."""
     films = read_films(data, "test")
-    for dataset in ("brain_mri", "breast_us", "polyps", "chest_xray"):
-        for sample in open_dataset(data / dataset).samples:
+    for dataset in datasets:
+        for sample in open_dataset(data / dataset).samples[::every]:
             kind = sample.columns.get("tumor") or sample.columns.get("finding", "")
             kind = "" if dataset == "chest_xray" or kind == "normal" else kind
-            structure = {"brain_mri": "brain_tumor", "breast_us": "breast_lesion", "polyps": "polyp"}.get(dataset, "lungs")
+            structure = STRUCTURE_OF[dataset]
 
             def make(sample: Any = sample, structure: str = structure) -> dict[str, np.ndarray]:
                 image, mask = read_sample(sample)
@@ -106,7 +110,6 @@ def test_rows(data: Path, model: Any, work: Path) -> Iterator[Item]:
             drawn = [Region(0, n, "drawn", float(form[-2]) ** 2, float(form[-6])) for n in names if n != "proposed"]
             item = Item(view, found["whole"], found["tokens"], found["regions"], names)
             yield replace(item, caption=caption(view, drawn, films)[0])
-    yield from kept_films(data, model, work)
 
 
 def kept_films(data: Path, model: Any, work: Path) -> Iterator[Item]:
@@ -119,7 +122,9 @@ def kept_films(data: Path, model: Any, work: Path) -> Iterator[Item]:
 
         def make(row: Any = row, names: list[str] = names) -> dict[str, np.ndarray]:
             image = read_image(next((folder / "images").glob(f"{row['name']}.*"))).slice_pixels(0)
-            masks = [np.asarray(Image.open(folder / "masks" / n / f"{row['name']}.png").convert("L")) > 0 for n in names]
+            masks = [
+                np.asarray(Image.open(folder / "masks" / n / f"{row['name']}.png").convert("L")) > 0 for n in names
+            ]
             there = [k for k, mask in enumerate(masks) if mask.any()]
             found = features(model, image, np.stack([masks[k] for k in there]))
             own = {"names": np.array([names[k] for k in there])}
@@ -154,7 +159,9 @@ def classes(model: Any, items: list[Item]) -> dict[str, Any]:
                 continue
             for name, own in vectors(heads, item).items():
                 found[name].append(own @ texts.T)
-            kinds = item.names if dataset == "chest_structures" else [item.view.kind or "normal breast"] * len(item.names)
+            kinds = (
+                item.names if dataset == "chest_structures" else [item.view.kind or "normal breast"] * len(item.names)
+            )
             truths += [list(words).index(kind) for kind in kinds]
         answers = {name: np.concatenate(own) for name, own in found.items()}
         table[question] = {"n": len(truths), "classes": len(words)}
@@ -198,7 +205,9 @@ def retrieval(model: Any, items: list[Item], data: Path, pooled_at: Path, views_
                 images = np.concatenate([_image(heads, item) for item in said])
                 found.append(recalls(images @ heads.text(vectors_).numpy().T, own))
             print(loss, seed, found[-1], flush=True)
-        table[loss] = {k: [float(np.mean([f[k] for f in found])), float(np.std([f[k] for f in found]))] for k in found[0]}
+        table[loss] = {
+            k: [float(np.mean([f[k] for f in found])), float(np.std([f[k] for f in found]))] for k in found[0]
+        }
     images = np.concatenate([_image(model._regions._heads, item) for item in said])
     table["shipped"] = {k: [v, 0.0] for k, v in recalls(images @ model.embed_text(texts).T, own).items()}
     return table
@@ -296,6 +305,7 @@ def main() -> None:
     parser.add_argument("--pooled", type=Path, default=Path(".cache/lite/regions"))
     parser.add_argument("--views", type=Path, default=Path(".cache/lite"))
     parser.add_argument("--steps", type=int, default=400, help="of each training for `retrieval`")
+    parser.add_argument("--every", type=int, default=1, help="take each n-th test row")
     parser.add_argument("--train", action="store_true", help="slices of training patients; writes nothing")
     parser.add_argument("--parts", nargs="+", default=["classes", "retrieval", "slices"])
     args = parser.parse_args()
@@ -307,7 +317,9 @@ def main() -> None:
         return
     path = RESULTS / "regions.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"regions": {}}
-    items = list(test_rows(args.data, model, args.work)) if {"classes", "retrieval"} & {*args.parts} else []
+    items = []
+    if {"classes", "retrieval"} & {*args.parts}:
+        items = [*test_rows(args.data, model, args.work, every=args.every), *kept_films(args.data, model, args.work)]
     for part in args.parts:
         started = time.monotonic()
         if part == "classes":

@@ -120,9 +120,31 @@ def saliency() -> str:
     return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
 
 
+def regions() -> str:
+    """Naming regions, finding captions, finding slices."""
+    found = read("regions")
+    parts = []
+    if "classes" in found:
+        keys = ("n", "classes", "global", "region", "both")
+        rows = [
+            [q, *(row[k] for k in keys), (row["both"] - row["global"]) * 100] for q, row in found["classes"].items()
+        ]
+        parts.append(table(["balanced accuracy", *keys, "gain, points"], rows))
+    if "retrieval" in found:
+        rows = [[n, *(own[k][0] if isinstance(own[k], list) else own[k] for k in found["retrieval"]["chance"])]
+                for n, own in found["retrieval"].items() if isinstance(own, dict)]  # fmt: skip
+        parts.append(table(["mean of seeds", *found["retrieval"]["chance"]], rows))
+    if "slices" in found:
+        keys = [k for k in found["slices"] if k != "all slices together"]
+        ways = list(found["slices"]["mean"])
+        rows = [[way, *(found["slices"][k][way] for k in keys)] for way in ways]
+        parts.append(table(["AUC, slices with tumour", *keys], rows))
+    return "\n\n".join(parts)
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency):
+    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency, regions):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -180,7 +180,11 @@ def read_films(data: Path, split: str = "train") -> dict[str, tuple[str, str]]:
 
 
 SIZES = ((0.02, "small"), (0.06, "medium-sized"), (1.1, "large"))
-SIDES = ((0.42, "on the left of the picture"), (0.58, "in the middle of the picture"), (1.1, "on the right of the picture"))
+SIDES = (
+    (0.42, "on the left of the picture"),
+    (0.58, "in the middle of the picture"),
+    (1.1, "on the right of the picture"),
+)
 
 _TITLES = {
     "glioma": "glioma", "meningioma": "meningioma", "pituitary": "pituitary tumor", "benign": "benign breast tumor",

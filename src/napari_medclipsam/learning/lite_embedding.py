@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from napari_medclipsam.learning.clip_losses import ContrastSettings, contrastive_loss
 from napari_medclipsam.learning.lite_captions import Concepts, caption, table
 from napari_medclipsam.learning.lite_grounding import SHARES, _follow, _schedule
-from napari_medclipsam.learning.lite_region_views import ELSEWHERE, RegionStore
+from napari_medclipsam.learning.lite_region_views import RegionStore
 from napari_medclipsam.learning.lite_views import View
-from napari_medclipsam.models.lite.regions import RegionHeads, Standard
+from napari_medclipsam.models.lite.regions import SEEN, RegionHeads, Standard
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -51,7 +51,7 @@ class EmbeddingSettings:
     """
 
     steps: int = 2000
-    batch: int = 64
+    batch: int = 48
     regions: int = 3
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -186,19 +186,30 @@ def make_batch(taught: Taught, rows: Sequence[int], count: int, rng: np.random.G
         lesions.append(0 if first and taught.store.regions[pick[0]].structure in _LESIONS else -1)
         chosen.append(pick)
     truth = taught.region_truth[np.array(chosen)].copy()
+    numbers = taught.store.pooled[np.array(chosen)].astype(np.float32)
+    overall = taught.store.whole[rows].astype(np.float32)
     for place, row in enumerate(rows):
         if not taught.by_view[row]:
             truth[place] = -1
+        if rng.random() < WHOLE_SHARE:
+            truth[place, -1] = taught.image_truth[row]
+            numbers[place, -1] = np.concatenate([overall[place], overall[place, :SEEN], _WHOLE_FORM])
     return Batch(
-        torch.from_numpy(taught.store.whole[rows].astype(np.float32)),
+        torch.from_numpy(overall),
         torch.from_numpy(taught.store.tokens[rows].astype(np.float32)),
-        torch.from_numpy(taught.store.pooled[np.array(chosen)].astype(np.float32)),
+        torch.from_numpy(numbers),
         torch.from_numpy(taught.image_truth[rows]),
         torch.from_numpy(truth),
         [taught.said_of(row, rng) for row in rows],
         lesions,
     )
 
+
+WHOLE_SHARE = 0.15
+"""How many pictures have the whole of themselves as their last region."""
+
+_WHOLE_FORM = np.array([0.5, 0.5, 12**-0.5, 12**-0.5, 0, 1, 1], np.float32)
+"""What `pooled` says of the place and shape of a region that is everything."""
 
 _LESIONS = ("brain_tumor", "breast_lesion", "polyp")
 

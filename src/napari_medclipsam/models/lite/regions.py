@@ -120,7 +120,14 @@ def _form(weights: torch.Tensor, inside: torch.Tensor, inner_yx: tuple[int, int]
     return torch.stack([centre_y, centre_x, var_y.sqrt(), var_x.sqrt(), covariance * 10, share, area / box], 1)
 
 
-_HIDDEN, _TOKEN, _HEADS, _ASKED = 256, 128, 4, 4
+_HIDDEN, _TOKEN, _HEADS = 256, 96, 4
+
+
+def _out() -> nn.Sequential:
+    """What was pooled and what attention found, to a vector."""
+    return nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(_HIDDEN + _HEADS * _TOKEN, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, WIDTH)
+    )
 
 
 class Standard(nn.Module):
@@ -138,51 +145,63 @@ class Standard(nn.Module):
         return ((x - self.centre) / self.spread).clamp(-6, 6)
 
 
+class Attend(nn.Module):
+    """Attention of several heads in which queries are as wide as tokens: nothing is computed for each token but them.
+
+    The usual projections of keys and values are absorbed into the query and into the layer that follows.
+    """
+
+    def forward(self, queries: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """(batch, n, heads · width) asked of (batch, tokens, width): (batch, n, heads · width)."""
+        batch, n, _ = queries.shape
+        width = context.shape[2]
+        rows = queries.reshape(batch, -1, width) * width**-0.5
+        found = (rows @ context.transpose(1, 2)).softmax(2) @ context
+        return found.reshape(batch, n, -1)
+
+
 class RegionHeads(nn.Module):
     """All that is trained: the global and the region branch, the gate between them, and the text head."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.of_region, self.of_whole, self.of_token = Standard(REGION_NUMBERS), Standard(GLOBAL_NUMBERS), Standard(SEEN)
+        self.of_region, self.of_whole, self.of_token = (
+            Standard(REGION_NUMBERS),
+            Standard(GLOBAL_NUMBERS),
+            Standard(SEEN),
+        )
         self.token = nn.Linear(SEEN, _TOKEN)
         self.where = nn.Parameter(torch.zeros(TOKENS**2, _TOKEN))
         self.token_norm = nn.LayerNorm(_TOKEN)
-        self.asked = nn.Parameter(torch.randn(_ASKED, _TOKEN) * 0.5)
-        self.ask_whole = nn.MultiheadAttention(_TOKEN, _HEADS, batch_first=True)
+        self.attend = Attend()
+        self.asked = nn.Parameter(torch.randn(1, _HEADS * _TOKEN))
         self.whole_in = nn.Sequential(nn.Dropout(0.2), nn.Linear(GLOBAL_NUMBERS, _HIDDEN), nn.GELU())
-        self.whole_out = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(_HIDDEN + _ASKED * _TOKEN, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, WIDTH)
-        )
+        self.whole_out = _out()
         self.region_in = nn.Sequential(nn.Dropout(0.2), nn.Linear(REGION_NUMBERS, _HIDDEN), nn.GELU())
-        self.region_asks = nn.Linear(_HIDDEN, _TOKEN)
-        self.ask_around = nn.MultiheadAttention(_TOKEN, _HEADS, batch_first=True)
-        self.region_out = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(_HIDDEN + _TOKEN, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, WIDTH)
-        )
+        self.region_asks = nn.Linear(_HIDDEN, _HEADS * _TOKEN)
+        self.region_out = _out()
         self.gate = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.GELU(), nn.Linear(64, 1))
         self.text_linear = nn.Linear(TEXT_WIDTH, WIDTH)
         self.text_more = nn.Sequential(nn.Linear(TEXT_WIDTH, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, WIDTH))
 
     def context(self, coarse: torch.Tensor) -> torch.Tensor:
-        """Return the tokens as both branches ask them: (batch, 256, 258) to (batch, 256, 128)."""
+        """Return the tokens as both branches ask them: (batch, 256, 258) to (batch, 256, 96)."""
         placed: torch.Tensor = self.token_norm(self.token(self.of_token(coarse)) + self.where)
         return placed
 
     def image(self, numbers: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """f_global, unit vectors (batch, WIDTH), of `whole` and `context`."""
-        asked = self.asked.expand(len(context), -1, -1)
-        found, _ = self.ask_whole(asked, context, context, need_weights=False)
-        mixed = torch.cat([self.whole_in(self.of_whole(numbers)), found.flatten(1)], 1)
-        return F.normalize(self.whole_out(mixed), dim=1)
+        found = self.attend(self.asked.expand(len(context), 1, -1), context)[:, 0]
+        return F.normalize(self.whole_out(torch.cat([self.whole_in(self.of_whole(numbers)), found], 1)), dim=1)
 
     def region(self, numbers: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """f_ROI, unit vectors (batch, n, WIDTH), of `pooled` (batch, n, 781) and `context`."""
         own = self.region_in(self.of_region(numbers))
-        found, _ = self.ask_around(self.region_asks(own), context, context, need_weights=False)
+        found = self.attend(self.region_asks(own), context)
         return F.normalize(self.region_out(torch.cat([own, found], 2)), dim=2)
 
     def fused(self, image: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
-        """f = g·f_global + (1-g)·f_ROI, unit vectors (batch, n, WIDTH)."""
+        """Unit vectors (batch, n, WIDTH) of g·f_global + (1-g)·f_ROI."""
         image = image[:, None].expand_as(region)
         gate = self.gate(torch.cat([image, region], 2)).sigmoid()
         return F.normalize(gate * image + (1 - gate) * region, dim=2)
