@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
             _print_built(index.coverage, args.json)
             return REFUSED if n_failed else DONE
         if not index.n_vectors:
-            raise ProjectError(f"{index.coverage.words} Index the project first: add --build.")
+            raise ProjectError(f"{index.coverage.words} Add --build.")
         if like is None:
             scope = Scope(args.case, accepted=args.accepted)
             found = find_text(index, encoder, args.text, scope, args.top)

@@ -40,7 +40,7 @@ class Coverage:
     def words(self) -> str:
         """For the reader."""
         if self.is_other and not self.n_indexed:
-            return "The index is of another version of the model and is built anew; nothing is indexed yet."
+            return "The index is of another version of the model and can't be used: index the project anew."
         if self.n_indexed >= self.n_slices:
             return f"All {self.n_slices} slices are indexed." if self.n_slices else "The project has no slices yet."
         return f"{self.n_indexed} of {self.n_slices} slices are indexed."

@@ -105,7 +105,10 @@ class FindDesk(QObject):
         if project is not (None if self._shelf is None else self._shelf.project):
             self.cancel()
             self._shelf = None if project is None else Shelf(project)
-            self.found, self.coverage, self.message, self._finding = None, None, "", None
+            self.found = self.coverage = self.indexed = None
+            # What is under way was for another project.
+            self._finding = self._indexing = self._slices = None
+            self.message = ""
             self._left.clear()
             if project is not None:
                 # Nothing to index: it only tells how much there is.
@@ -148,6 +151,8 @@ class FindDesk(QObject):
     def build(self) -> None:
         """Have all slices indexed that are not, beside the work in the window."""
         self._desk.require_project(writable=False)
+        # Whatever was wrong before, the reader tries again.
+        self._is_refused = False
         self._index(None)
         if self._open is not None and not self._open.is_second:
             book = self._open.session.book
