@@ -36,7 +36,7 @@ from napari_medclipsam.learning.lite_region_views import Region, RegionStore
 from napari_medclipsam.learning.lite_views import View
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import Fit
-from napari_medclipsam.models.lite.regions import parts_of, places, pooled, shares, tokens, whole
+from napari_medclipsam.models.lite.regions import parts_of, places, pooled, shares, slice_score, tokens, whole
 from napari_medclipsam.models.registry import load
 
 RESULTS = Path(__file__).parent / "results"
@@ -260,7 +260,8 @@ def slices(model: Any, data: Path, work: Path, train: bool) -> dict[str, Any]:
                 continue
 
             def make(pixels: Slice = pixels) -> dict[str, np.ndarray]:
-                found = features(model, pixels, parts_of(pixels.pixels))
+                everything = np.ones((1, *pixels.shape_yx), bool)
+                found = features(model, pixels, np.concatenate([everything, parts_of(pixels.pixels)]))
                 presence = np.array(model.saliency(pixels, QUERY).presence)
                 return dict(zip(("whole", "tokens", "regions"), found, strict=True)) | {"presence": presence}
 
@@ -284,16 +285,16 @@ def slices(model: Any, data: Path, work: Path, train: bool) -> dict[str, Any]:
 
 def ways(own: dict[str, np.ndarray], texts: np.ndarray, presence: float) -> dict[str, float]:
     """Return the score of a slice by each way of ranking."""
-    image, parts, fused = own["global"][:1] @ texts.T, own["region"] @ texts.T, own["both"] @ texts.T
+    image, fused = own["global"][0] @ texts.T, own["both"][min(1, len(own["both"]) - 1) :] @ texts.T
+    parts = own["region"][-len(fused) :] @ texts.T
     return {
-        "global": float(image[0, 0]),
-        "global, minus its opposite": float(image[0, 0] - image[0, 1]),
-        "best part": float(fused[1:, 0].max(initial=-1)),
-        "best part by itself": float(parts[1:, 0].max(initial=-1)),
-        "global + best part": float(image[0, 0] + fused[1:, 0].max(initial=-1)),
-        "mean of the three best parts": float(np.sort(fused[1:, 0])[-3:].mean()) if len(fused) > 1 else -1.0,
+        "whole slice": float(image[0]),
+        "whole slice, minus its opposite": float(image[0] - image[1]),
+        "best part": float(fused[:, 0].max()),
+        "best part, without its surroundings": float(parts[:, 0].max()),
+        "three best parts": slice_score(fused[:, 0]),
+        "whole slice + three best parts": float(image[0]) + slice_score(fused[:, 0]),
         "presence of the grounder": presence,
-        "global + presence": float(image[0, 0]) + presence,
     }
 
 

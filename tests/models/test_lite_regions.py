@@ -14,7 +14,7 @@ from napari_medclipsam.models.contracts import RegionEncoder
 from napari_medclipsam.models.embedding_cache import EmbeddingCache
 from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import Fit
-from napari_medclipsam.models.lite.regions import RegionReader, parts_of, shares
+from napari_medclipsam.models.lite.regions import RegionReader, parts_of, shares, slice_score
 from napari_medclipsam.models.registry import load
 
 FILM = "7C69C012-7479-493F-8722-ABC29C60A2DD"
@@ -125,7 +125,11 @@ def test_parts_leave_out_the_background() -> None:
     pixels = np.zeros((90, 120), np.uint8)
     pixels[:, 60:] = 200
     parts = parts_of(pixels)
-    assert parts[0].all() and parts.shape[1:] == pixels.shape
-    assert len(parts) > 5 and all(part[:, 60:].any() for part in parts)
-    assert parts[1:].any(0)[:, 75:].all()
-    assert len(parts_of(np.zeros((1, 3), np.uint8))) >= 1
+    assert parts.shape[1:] == pixels.shape and 5 < len(parts) <= 34
+    assert all(part[:, 60:].any() for part in parts) and parts.any(0)[:, 60:].all()
+    assert parts_of(np.zeros((1, 3), np.uint8)).all()
+
+
+def test_a_slice_is_as_good_as_its_three_best_parts() -> None:
+    assert slice_score(np.array([0.1, 0.8, -1.0, 0.2, 0.5])) == pytest.approx(0.5)
+    assert slice_score(np.array([0.4])) == pytest.approx(0.4)
