@@ -25,5 +25,5 @@ def test_a_word_that_was_never_taught_is_said_so(project, store):
     assert not unknown.is_known and not unknown.answers
     assert 'not taught "gizmo" (the nearest that it knows: disk)' in unknown.message
     assert [answer.words for answer in known.answers] == ["very likely"] * 3
-    scores = [answer.cosine for answer in known.answers]
+    scores = [answer.score for answer in known.answers]
     assert scores == sorted(scores, reverse=True)

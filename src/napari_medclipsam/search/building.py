@@ -247,7 +247,6 @@ def _rows_of_slice(
 
     height, width = image.shape_yx(at)
     rows = [Row(at, Kind.SLICE, NO_OBJECT, (0, 0, width - 1, height - 1), of_slice, encoder.embed_image(pixels))]
-    # The first part is the whole slice, seen as a region is.
     parts = parts_of(pixels.pixels)
     turn = image.turn(at)
     for mask, vector in zip(parts, encoder.embed_regions(pixels, parts), strict=True):

@@ -37,10 +37,8 @@ class Answer:
     at : SliceAt
     score : float
         In [0.5, 1], see the head of this module.
-    cosine : float
-        Of the row that fits best.
     kind : Kind
-        Whether that is the slice, a part of it or an accepted region.
+        Whether that is a part of it or an accepted region.
     label : int
         Class of the region; 0 where it is none.
     box_xyxy : tuple of int
@@ -50,7 +48,6 @@ class Answer:
     case: str
     at: SliceAt
     score: float
-    cosine: float
     kind: Kind
     label: int
     box_xyxy: tuple[int, int, int, int]
@@ -152,20 +149,17 @@ def find_like(
 def _found(
     index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
 ) -> Found:
-    hits = index.nearest(vector, scope, top)
-    scores = [_contrast(hit, others, scale) for hit in hits]
-    answers = [_answer(hit, score) for hit, score in zip(hits, scores, strict=True) if score > LEAST]
+    hits = index.nearest(vector, others, scope, top)
+    answers = [answer for answer in (_answer(hit, scale) for hit in hits) if answer.score > LEAST]
+    answers.sort(key=lambda answer: -answer.score)
     return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
 
 
-def _contrast(hit: Hit, others: np.ndarray, scale: float) -> float:
-    """Return the softmax of what was asked beside the nearest of what it must be more than."""
-    nearest = float((others @ hit.row.vector.astype(np.float32)).max(initial=-1.0))
-    return float(1 / (1 + np.exp(np.clip(scale * (nearest - hit.cosine), -50, 50))))
-
-
-def _answer(hit: Hit, score: float) -> Answer:
-    return Answer(hit.case, hit.row.at, score, hit.cosine, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
+def _answer(hit: Hit, scale: float) -> Answer:
+    """Return an answer; its score is the softmax of what was asked beside the nearest of what it must be more than."""
+    ahead = hit.closeness - float(hit.others.max(initial=-1.0))
+    score = float(1 / (1 + np.exp(np.clip(-scale * ahead, -50, 50))))
+    return Answer(hit.case, hit.row.at, score, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
 
 
 def _message(answers: Sequence[Answer], hits: Sequence[Hit], what: str, coverage: Coverage) -> str:

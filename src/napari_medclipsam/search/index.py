@@ -68,17 +68,31 @@ class Scope:
     accepted: bool = False
 
 
+# See `closeness`.
+_PARTS = 3
 #: In the whole project.
 EVERYWHERE = Scope()
 
 
 @dataclass(frozen=True, eq=False)
 class Hit:
-    """A slice that was found, by the row of it that is nearest."""
+    """A slice that was found.
+
+    Parameters
+    ----------
+    case : str
+    row : Row
+        What of it is nearest.
+    closeness : float
+        What it was ranked by, see `closeness`.
+    others : numpy.ndarray
+        The same for each of the vectors that it was compared with beside, float32 (k,).
+    """
 
     case: str
     row: Row
-    cosine: float
+    closeness: float
+    others: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +196,15 @@ class Index:
         """How many vectors there are."""
         return len(self._table.vectors)
 
-    def nearest(self, vector: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
-        """Return the slices that have a row nearest to a vector, the nearest first, each once.
+    def nearest(self, vector: np.ndarray, others: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
+        """Return the slices that are nearest to a vector, the nearest first.
 
         Parameters
         ----------
         vector : numpy.ndarray
             float32 (d,), unit length.
+        others : numpy.ndarray
+            float32 (k, d): what they are compared with beside, see `Hit`.
         scope : Scope
             Where to look.
         top : int
@@ -197,17 +213,18 @@ class Index:
         table = self._table
         if not table.cases:
             return []
-        cosines = table.vectors @ np.ascontiguousarray(vector, np.float32)
-        cosines[~self._is_in(scope)] = -np.inf
-        of_slice = np.maximum.reduceat(cosines, table.slice_rows[:-1])
-        slices = np.argpartition(-of_slice, top - 1)[:top] if top < len(of_slice) else np.arange(len(of_slice))
-        hits = []
-        for number in slices[np.argsort(-of_slice[slices], kind="stable")]:
-            first, last = table.slice_rows[number : number + 2]
-            row = int(first + np.argmax(cosines[first:last]))
-            if np.isfinite(cosines[row]):
-                hits.append(self._hit(row, float(cosines[row])))
-        return hits
+        query = np.ascontiguousarray(vector, np.float32)
+        is_in, starts = self._is_in(scope), table.slice_rows
+        scores, rows = closeness(table.vectors @ query, table.kinds, is_in, starts)
+        slices = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
+        slices = [int(n) for n in slices[np.argsort(-scores[slices], kind="stable")] if np.isfinite(scores[n])]
+        picked = np.concatenate([np.zeros(0, np.int64), *(np.arange(starts[n], starts[n + 1]) for n in slices)])
+        own = np.cumsum([0, *(starts[n + 1] - starts[n] for n in slices)])
+        # Of the few that were found only: a product of everything with all of these would take their number of times.
+        cosines = table.vectors[picked] @ others.T
+        columns = [closeness(column, table.kinds[picked], is_in[picked], own)[0] for column in cosines.T]
+        beside = np.array(columns, np.float32).reshape(len(others), len(slices)).T
+        return [self._hit(int(rows[n]), float(scores[n]), row) for n, row in zip(slices, beside, strict=True)]
 
     def _is_in(self, scope: Scope) -> np.ndarray:
         """Return which rows to look at, bool (n,)."""
@@ -235,7 +252,55 @@ class Index:
         number = table.cases.index(case)
         return slice(int(table.first_rows[number]), int(table.first_rows[number + 1]))
 
-    def _hit(self, row: int, cosine: float) -> Hit:
+    def _hit(self, row: int, score: float, others: np.ndarray) -> Hit:
         number = int(np.searchsorted(self._table.first_rows, row, side="right")) - 1
         case = self._table.cases[number]
-        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), cosine)
+        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score, others)
+
+
+def closeness(
+    cosines: np.ndarray, kinds: np.ndarray, is_in: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how near slices are to a vector: by the mean of their three best parts, or by their best accepted region.
+
+    That is the more of both. One part alone is near by chance too often, see `models.lite.regions.slice_score`; what a
+    reader has accepted is not there by chance.
+
+    Parameters
+    ----------
+    cosines, kinds, is_in : numpy.ndarray
+        (n,): of each row with the vector, what it is of, and whether it counts.
+    starts : numpy.ndarray
+        (n_slices + 1,): where each slice begins, and the end.
+
+    Returns
+    -------
+    scores : numpy.ndarray
+        float32 (n_slices,); −inf where nothing counts.
+    rows : numpy.ndarray
+        int64 (n_slices,): the row that is nearest.
+    """
+    slices = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    regions = np.where(is_in & (kinds == Kind.REGION), cosines, -np.inf)
+    parts = np.where(is_in & (kinds == Kind.PART), cosines, -np.inf)
+    best_region, region_rows = _best(regions, slices, starts)
+    total, n_parts, part_rows = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1), region_rows
+    for turn in range(_PARTS):
+        best, rows = _best(parts, slices, starts)
+        there = np.isfinite(best)
+        total[there] += best[there]
+        n_parts += there
+        if turn == 0:
+            part_rows = rows
+        parts[rows] = -np.inf
+    mean = np.where(n_parts > 0, total / np.maximum(n_parts, 1), -np.inf)
+    by_region = best_region >= mean
+    return np.maximum(mean, best_region).astype(np.float32), np.where(by_region, region_rows, part_rows)
+
+
+def _best(values: np.ndarray, slices: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the highest value of each slice, and the first row that has it."""
+    best = np.maximum.reduceat(values, starts[:-1])
+    rows = np.flatnonzero(values == best[slices])
+    own = slices[rows]
+    return best, rows[np.r_[True, own[1:] != own[:-1]]]
