@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_medclipsam.models.lite.regions import slice_score
 from napari_medclipsam.search.building import build
 from napari_medclipsam.search.finding import find_text
-from napari_medclipsam.search.index import Index
+from napari_medclipsam.search.index import Index, closeness
+from napari_medclipsam.search.rows import Kind
 from synthetic import LEVELS, PooledGrays
 
 
@@ -27,3 +33,25 @@ def test_a_word_that_was_never_taught_is_said_so(project, store):
     assert [answer.words for answer in known.answers] == ["very likely"] * 3
     scores = [answer.score for answer in known.answers]
     assert scores == sorted(scores, reverse=True)
+
+
+rows = st.tuples(st.sampled_from([-0.5, 0.0, 0.25, 0.5, 1.0]), st.sampled_from(Kind), st.booleans())
+
+
+@given(st.lists(st.lists(rows, min_size=1, max_size=6), min_size=1, max_size=5))
+def test_a_slice_is_as_near_as_its_three_best_parts_or_its_best_region(slices):
+    flat = [row for one in slices for row in one]
+    cosines = np.array([row[0] for row in flat], np.float32)
+    kinds, is_in = np.array([row[1] for row in flat], np.uint8), np.array([row[2] for row in flat])
+    starts = np.cumsum([0, *map(len, slices)])
+    scores, nearest = closeness(cosines, kinds, is_in, starts)
+    for number, one in enumerate(slices):
+        parts = [cosine for cosine, kind, there in one if there and kind == Kind.PART]
+        regions = [cosine for cosine, kind, there in one if there and kind == Kind.REGION]
+        by_parts = slice_score(np.array(parts)) if parts else -np.inf
+        by_region = max(regions, default=-np.inf)
+        np.testing.assert_allclose(scores[number], max(by_parts, by_region), atol=1e-6)
+        if np.isfinite(scores[number]):
+            cosine, _, there = flat[nearest[number]]
+            assert there and starts[number] <= nearest[number] < starts[number + 1]
+            assert cosine == (by_region if by_region >= by_parts else max(parts))

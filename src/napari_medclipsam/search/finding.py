@@ -149,15 +149,16 @@ def find_like(
 def _found(
     index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
 ) -> Found:
-    hits = index.nearest(vector, others, scope, top)
-    answers = [answer for answer in (_answer(hit, scale) for hit in hits) if answer.score > LEAST]
+    hits = index.nearest(vector, scope, top)
+    answers = [answer for answer in (_answer(hit, vector, others, scale) for hit in hits) if answer.score > LEAST]
     answers.sort(key=lambda answer: -answer.score)
     return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
 
 
-def _answer(hit: Hit, scale: float) -> Answer:
-    """Return an answer; its score is the softmax of what was asked beside the nearest of what it must be more than."""
-    ahead = hit.closeness - float(hit.others.max(initial=-1.0))
+def _answer(hit: Hit, vector: np.ndarray, others: np.ndarray, scale: float) -> Answer:
+    """Return an answer: the softmax of what was asked beside the nearest of the others, where the slice fits best."""
+    own = hit.row.vector.astype(np.float32)
+    ahead = float(own @ vector - (others @ own).max(initial=-1.0))
     score = float(1 / (1 + np.exp(np.clip(-scale * ahead, -50, 50))))
     return Answer(hit.case, hit.row.at, score, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
 

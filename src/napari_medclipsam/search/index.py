@@ -85,14 +85,11 @@ class Hit:
         What of it is nearest.
     closeness : float
         What it was ranked by, see `closeness`.
-    others : numpy.ndarray
-        The same for each of the vectors that it was compared with beside, float32 (k,).
     """
 
     case: str
     row: Row
     closeness: float
-    others: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,15 +193,13 @@ class Index:
         """How many vectors there are."""
         return len(self._table.vectors)
 
-    def nearest(self, vector: np.ndarray, others: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
+    def nearest(self, vector: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
         """Return the slices that are nearest to a vector, the nearest first.
 
         Parameters
         ----------
         vector : numpy.ndarray
             float32 (d,), unit length.
-        others : numpy.ndarray
-            float32 (k, d): what they are compared with beside, see `Hit`.
         scope : Scope
             Where to look.
         top : int
@@ -217,14 +212,8 @@ class Index:
         is_in, starts = self._is_in(scope), table.slice_rows
         scores, rows = closeness(table.vectors @ query, table.kinds, is_in, starts)
         slices = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
-        slices = [int(n) for n in slices[np.argsort(-scores[slices], kind="stable")] if np.isfinite(scores[n])]
-        picked = np.concatenate([np.zeros(0, np.int64), *(np.arange(starts[n], starts[n + 1]) for n in slices)])
-        own = np.cumsum([0, *(starts[n + 1] - starts[n] for n in slices)])
-        # Of the few that were found only: a product of everything with all of these would take their number of times.
-        cosines = table.vectors[picked] @ others.T
-        columns = [closeness(column, table.kinds[picked], is_in[picked], own)[0] for column in cosines.T]
-        beside = np.array(columns, np.float32).reshape(len(others), len(slices)).T
-        return [self._hit(int(rows[n]), float(scores[n]), row) for n, row in zip(slices, beside, strict=True)]
+        ranked = slices[np.argsort(-scores[slices], kind="stable")]
+        return [self._hit(int(rows[n]), float(scores[n])) for n in ranked if np.isfinite(scores[n])]
 
     def _is_in(self, scope: Scope) -> np.ndarray:
         """Return which rows to look at, bool (n,)."""
@@ -252,10 +241,10 @@ class Index:
         number = table.cases.index(case)
         return slice(int(table.first_rows[number]), int(table.first_rows[number + 1]))
 
-    def _hit(self, row: int, score: float, others: np.ndarray) -> Hit:
+    def _hit(self, row: int, score: float) -> Hit:
         number = int(np.searchsorted(self._table.first_rows, row, side="right")) - 1
         case = self._table.cases[number]
-        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score, others)
+        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score)
 
 
 def closeness(
