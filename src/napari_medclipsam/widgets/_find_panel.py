@@ -118,7 +118,8 @@ class FindPanel(QWidget):
         self.message.setText(find.message if has_project else "No project is open. Open one on the page Project.")
         self.message.setVisible(bool(self.message.text()))
         self.state.setText(find.coverage.words if find.coverage is not None and has_project else "")
-        self.state.setVisible(bool(self.state.text()))
+        # Meanwhile the bar says it.
+        self.state.setVisible(bool(self.state.text()) and not is_indexing)
         self._fill(() if find.found is None else find.found.answers)
 
     def _fill(self, answers: tuple[Answer, ...]) -> None:
