@@ -2,7 +2,7 @@
 
     python benchmarks/regions.py DATA [--work FOLDER] [--parts classes retrieval slices]
 
-`classes` and `slices` use the heads that ship; `retrieval` trains heads with each contrastive loss on pooled views
+`classes` and `slices` use the heads that ship; `retrieval` trains their last layers anew with each loss on pooled views
 (`--pooled`, the folder ``work/regions`` of `medclipsam train lite`, beside its ``work`` folder `--views`) and measures
 captions of test rows. Encoded test rows are kept in FOLDER, so that a stopped run goes on. Nothing here chooses a
 threshold or a weight; what the search does by default was chosen on training patients with `--train`.
@@ -24,19 +24,30 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional
 
 from napari_medclipsam.evaluation.datasets import open_dataset, read_sample
 from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.learning.clip_losses import LOSSES
+from napari_medclipsam.learning.clip_losses import LOSSES, ContrastSettings, contrastive_loss
 from napari_medclipsam.learning.lite_captions import Concepts, caption, read_films
-from napari_medclipsam.learning.lite_embedding import HELD_OUT_FILMS, EmbeddingSettings, Taught, parted, train_embedding
+from napari_medclipsam.learning.lite_embedding import HELD_OUT_FILMS, EmbeddingSettings, Taught, parted, view_weights
 from napari_medclipsam.learning.lite_embedding_scale import CHOICES, balanced
 from napari_medclipsam.learning.lite_region_views import Region, RegionStore
 from napari_medclipsam.learning.lite_views import View
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import Fit
-from napari_medclipsam.models.lite.regions import parts_of, places, pooled, shares, slice_score, tokens, whole
+from napari_medclipsam.models.lite.regions import (
+    RegionHeads,
+    parts_of,
+    places,
+    pooled,
+    shares,
+    slice_score,
+    tokens,
+    whole,
+)
 from napari_medclipsam.models.registry import load
 
 RESULTS = Path(__file__).parent / "results"
@@ -184,39 +195,90 @@ def miscalibration(logits: np.ndarray, truths: np.ndarray, bins: int = 10) -> fl
                      for b in np.unique(places_)))  # fmt: skip
 
 
+class CaptionHeads(nn.Module):
+    """The last layers of the global branch and the text head, new, over the attention of the heads that ship."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        heads = RegionHeads()
+        self.of_whole, self.whole_in, self.whole_out = heads.of_whole, heads.whole_in, heads.whole_out
+        self.text_linear, self.text_more = heads.text_linear, heads.text_more
+
+    def image(self, overall: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        """Vectors of pictures."""
+        return functional.normalize(self.whole_out(torch.cat([self.whole_in(self.of_whole(overall)), found], 1)), dim=1)
+
+    def text(self, vectors_nd: torch.Tensor) -> torch.Tensor:
+        """Vectors of texts."""
+        return functional.normalize(self.text_linear(vectors_nd) + self.text_more(vectors_nd), dim=1)
+
+
 def retrieval(model: Any, items: list[Item], data: Path, pooled_at: Path, views_at: Path, steps: int) -> dict[str, Any]:
     """Recall of captions and pictures, per loss and seed; equal captions count as hits."""
-    said = [item for item in items if item.caption]
-    captions = [item.caption for item in said]
+    captions = [item.caption for item in items if item.caption]
     texts = list(dict.fromkeys(captions))
     own = np.array([texts.index(c) for c in captions])
+    heads = model._regions._heads
+    overall = np.stack([item.whole for item in items if item.caption]).astype(np.float32)
+    asked = _asked(heads, np.stack([item.tokens for item in items if item.caption]))
     views = [View(**row) for row in json.loads((views_at / "views.json").read_text(encoding="utf-8"))]
-    encode = model._texts
-    taught = Taught(RegionStore(pooled_at), views, Concepts.of(phrase_book(), read_films(data)), encode)
-    rows, _ = parted(views)
-    table: dict[str, Any] = {"pictures": len(said), "captions": len(texts), "chance": chance(own)}
-    vectors_ = torch.from_numpy(encode(texts))
+    store = RegionStore(pooled_at)
+    taught = Taught(store, views[: len(store.whole)], Concepts.of(phrase_book(), read_films(data)), model._texts)
+    rows, _ = parted(taught.views)
+    table: dict[str, Any] = {"pictures": len(own), "captions": len(texts), "chance": chance(own)}
+    vectors_nd = torch.from_numpy(model._texts(texts))
+    known = _asked(heads, store.tokens)
     for loss in LOSSES:
         found: list[dict[str, float]] = []
         for seed in SEEDS:
-            settings = EmbeddingSettings(steps=steps, seed=seed, loss=loss, contrast=1.0, concepts=0.0)
-            heads = train_embedding(taught, rows, settings, lambda row: None)
+            trained = caption_heads(taught, rows, known, heads, loss, seed, steps)
             with torch.inference_mode():
-                images = np.concatenate([_image(heads, item) for item in said])
-                found.append(recalls(images @ heads.text(vectors_).numpy().T, own))
-            print(loss, seed, found[-1], flush=True)
-        table[loss] = {
-            k: [float(np.mean([f[k] for f in found])), float(np.std([f[k] for f in found]))] for k in found[0]
-        }
-    images = np.concatenate([_image(model._regions._heads, item) for item in said])
+                images = trained.image(torch.from_numpy(overall), asked).numpy()
+                found.append(recalls(images @ trained.text(vectors_nd).numpy().T, own))
+        seeds = {k: [f[k] for f in found] for k in found[0]}
+        table[loss] = {k: [float(np.mean(own)), float(np.std(own))] for k, own in seeds.items()}
+        print(loss, table[loss], flush=True)
+    with torch.inference_mode():
+        whole_in = heads.whole_in(heads.of_whole(torch.from_numpy(overall)))
+        images = functional.normalize(heads.whole_out(torch.cat([whole_in, asked], 1)), dim=1).numpy()
     table["shipped"] = {k: [v, 0.0] for k, v in recalls(images @ model.embed_text(texts).T, own).items()}
     return table
 
 
+def caption_heads(
+    taught: Taught, rows: list[int], asked: torch.Tensor, shipped: Any, loss: str, seed: int, steps: int
+) -> CaptionHeads:
+    """Train on captions of training views alone, no caption twice in a batch."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    heads = CaptionHeads().train()
+    heads.of_whole.load_state_dict(shipped.of_whole.state_dict())
+    optimiser = torch.optim.AdamW(heads.parameters(), 1e-3, weight_decay=0.05)
+    weights = view_weights(taught, rows)
+    overall = torch.from_numpy(taught.store.whole.astype(np.float32))
+    settings = ContrastSettings(EmbeddingSettings().temperature)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 1e-3 * 0.5 * (1 + np.cos(np.pi * step / steps))
+        chosen = rng.choice(rows, 96, p=weights)
+        said = [taught.said_of(row, rng) for row in chosen]
+        # By their first phrasing: another phrasing of the same caption is no negative.
+        kept_ = list({taught.captions[row][0]: k for k, row in enumerate(chosen)}.values())
+        images = heads.image(overall[chosen[kept_]], asked[chosen[kept_]])
+        value = contrastive_loss(images, heads.text(taught.vectors[[said[k] for k in kept_]]), loss, settings)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    return heads.eval()
+
+
 @torch.inference_mode()
-def _image(heads: Any, item: Item) -> np.ndarray:
-    context = heads.context(torch.from_numpy(item.tokens)[None])
-    return np.asarray(heads.image(torch.from_numpy(item.whole)[None], context).numpy())
+def _asked(heads: Any, grids: np.ndarray) -> torch.Tensor:
+    """What the global branch's questions find in the tokens of many pictures."""
+    found = []
+    for start in range(0, len(grids), 64):
+        context = heads.context(torch.from_numpy(grids[start : start + 64].astype(np.float32)))
+        found.append(heads.attend(heads.asked.expand(len(context), 1, -1), context)[:, 0])
+    return torch.cat(found).clone()
 
 
 def recalls(cosines: np.ndarray, own: np.ndarray) -> dict[str, float]:
@@ -305,7 +367,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/benchmark-regions"))
     parser.add_argument("--pooled", type=Path, default=Path(".cache/lite/regions"))
     parser.add_argument("--views", type=Path, default=Path(".cache/lite"))
-    parser.add_argument("--steps", type=int, default=400, help="of each training for `retrieval`")
+    parser.add_argument("--steps", type=int, default=800, help="of each training for `retrieval`")
     parser.add_argument("--every", type=int, default=1, help="take each n-th test row")
     parser.add_argument("--train", action="store_true", help="slices of training patients; writes nothing")
     parser.add_argument("--parts", nargs="+", default=["classes", "retrieval", "slices"])

@@ -280,12 +280,13 @@ def train_embedding(
         [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         settings.learning_rate,
     )
-    weights = _weights(taught, rows)
+    weights = view_weights(taught, rows)
     started, running = time.monotonic(), 0.0
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-        batch = make_batch(taught, rng.choice(rows, settings.batch, p=weights), settings.regions, rng)
+        chosen = [int(row) for row in rng.choice(rows, settings.batch, p=weights)]
+        batch = make_batch(taught, chosen, settings.regions, rng)
         loss = batch_loss(heads, taught, batch, settings, rng)
         optimiser.zero_grad()
         loss.backward()
@@ -299,7 +300,7 @@ def train_embedding(
     return average.eval().requires_grad_(False)
 
 
-def _weights(taught: Taught, rows: Sequence[int]) -> np.ndarray:
+def view_weights(taught: Taught, rows: Sequence[int]) -> np.ndarray:
     """How often each view is drawn: data sets by `SHARES`, kinds within a data set alike."""
     kinds = [(taught.views[i].dataset, taught.views[i].kind) for i in rows]
     many = {kind: kinds.count(kind) for kind in set(kinds)}
