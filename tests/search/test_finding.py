@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_medclipsam.models.lite.regions import slice_score
 from napari_medclipsam.search.building import build
 from napari_medclipsam.search.finding import find_text
-from napari_medclipsam.search.index import Index, closeness
+from napari_medclipsam.search.index import Index, lead
 from napari_medclipsam.search.rows import Kind
 from synthetic import LEVELS, PooledGrays
 
@@ -44,7 +44,7 @@ def test_a_slice_is_as_near_as_its_three_best_parts_or_its_best_region(slices):
     cosines = np.array([row[0] for row in flat], np.float32)
     kinds, is_in = np.array([row[1] for row in flat], np.uint8), np.array([row[2] for row in flat])
     starts = np.cumsum([0, *map(len, slices)])
-    scores, nearest = closeness(cosines, kinds, is_in, starts)
+    scores, nearest = lead(cosines, kinds, is_in, starts)
     for number, one in enumerate(slices):
         parts = [cosine for cosine, kind, there in one if there and kind == Kind.PART]
         regions = [cosine for cosine, kind, there in one if there and kind == Kind.REGION]

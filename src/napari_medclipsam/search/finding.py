@@ -1,8 +1,8 @@
 """From a text or a region to answers in words.
 
 How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to its opposites and to
-what means nothing (for a text, see `saliency.prompt_book`), or to what lies around it in its own slice (for a region).
-At one half it is as near to those, and nothing is claimed.
+what means nothing (for a text, see `saliency.prompt_book`), or to the rest of its own slice (for a region). At one half
+it is as near to those, and nothing is claimed.
 """
 
 from __future__ import annotations
@@ -106,9 +106,11 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
     book = prompt_book()
     question = book.question(phrase)
-    asked = encoder.embed_text(question.positive).mean(axis=0)
+    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
+    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
+    asked = _mean(encoder.embed_text(wordings))
     others = encoder.embed_text([*question.negative, *book.null, *book.meaningless])
-    found = _found(index, asked / np.linalg.norm(asked), others, encoder.scale, scope, top, f'"{phrase}"')
+    found = _found(index, asked, others, encoder.scale, scope, top, f'"{phrase}"')
     is_known, nearest = encoder.nearest_known(phrase) if isinstance(encoder, KnowsPhrases) else (True, "")
     if is_known:
         return found
@@ -133,7 +135,7 @@ def find_like(
     Raises
     ------
     PromptError
-        If the mask is empty or not of the image's shape.
+        If the mask is empty, covers the whole slice, or is not of the image's shape.
     """
     if mask_yx.shape != image.shape_yx or not mask_yx.any():
         raise PromptError("There is no region to look for: outline something in this slice first.")
@@ -142,24 +144,28 @@ def find_like(
 
     parts = parts_of(image.pixels)
     around = [part for part in parts if (part & mask_yx).sum() <= _COVERED * part.sum()]
+    if not around:
+        raise PromptError("The region covers all of the slice, so nothing tells it apart: outline less.")
     vectors = encoder.embed_regions(image, np.stack([mask_yx, *around]))
-    return _found(index, vectors[0], vectors[1:], encoder.scale, scope, top, "this region")
+    return _found(index, vectors[0], _mean(vectors[1:])[None], encoder.scale, scope, top, "this region")
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    """Return the direction of several vectors together."""
+    mean = vectors.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
 
 
 def _found(
     index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
 ) -> Found:
-    hits = index.nearest(vector, scope, top)
-    answers = [answer for answer in (_answer(hit, vector, others, scale) for hit in hits) if answer.score > LEAST]
-    answers.sort(key=lambda answer: -answer.score)
+    hits = index.nearest(vector, others, scope, top)
+    answers = [answer for answer in (_answer(hit, scale) for hit in hits) if answer.score > LEAST]
     return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
 
 
-def _answer(hit: Hit, vector: np.ndarray, others: np.ndarray, scale: float) -> Answer:
-    """Return an answer: the softmax of what was asked beside the nearest of the others, where the slice fits best."""
-    own = hit.row.vector.astype(np.float32)
-    ahead = float(own @ vector - (others @ own).max(initial=-1.0))
-    score = float(1 / (1 + np.exp(np.clip(-scale * ahead, -50, 50))))
+def _answer(hit: Hit, scale: float) -> Answer:
+    score = float(1 / (1 + np.exp(np.clip(-scale * hit.lead, -50, 50))))
     return Answer(hit.case, hit.row.at, score, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
 
 

@@ -68,7 +68,7 @@ class Scope:
     accepted: bool = False
 
 
-# See `closeness`.
+# See `lead`.
 _PARTS = 3
 #: In the whole project.
 EVERYWHERE = Scope()
@@ -83,13 +83,13 @@ class Hit:
     case : str
     row : Row
         What of it is nearest.
-    closeness : float
-        What it was ranked by, see `closeness`.
+    lead : float
+        What it was ranked by, see `lead`.
     """
 
     case: str
     row: Row
-    closeness: float
+    lead: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,13 +193,15 @@ class Index:
         """How many vectors there are."""
         return len(self._table.vectors)
 
-    def nearest(self, vector: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
-        """Return the slices that are nearest to a vector, the nearest first.
+    def nearest(self, vector: np.ndarray, others: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
+        """Return the slices that are nearer to a vector than to any of some others, the furthest ahead first.
 
         Parameters
         ----------
         vector : numpy.ndarray
             float32 (d,), unit length.
+        others : numpy.ndarray
+            float32 (k, d), unit length or zero; at least one.
         scope : Scope
             Where to look.
         top : int
@@ -208,9 +210,10 @@ class Index:
         table = self._table
         if not table.cases:
             return []
-        query = np.ascontiguousarray(vector, np.float32)
+        cosines = np.vstack([vector, others]).astype(np.float32) @ table.vectors.T
+        ahead = cosines[0] - cosines[1:].max(axis=0)
         is_in, starts = self._is_in(scope), table.slice_rows
-        scores, rows = closeness(table.vectors @ query, table.kinds, is_in, starts)
+        scores, rows = lead(ahead, table.kinds, is_in, starts)
         slices = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
         ranked = slices[np.argsort(-scores[slices], kind="stable")]
         return [self._hit(int(rows[n]), float(scores[n])) for n in ranked if np.isfinite(scores[n])]
@@ -247,18 +250,17 @@ class Index:
         return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score)
 
 
-def closeness(
-    cosines: np.ndarray, kinds: np.ndarray, is_in: np.ndarray, starts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return how near slices are to a vector: by the mean of their three best parts, or by their best accepted region.
+def lead(ahead: np.ndarray, kinds: np.ndarray, is_in: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far slices are ahead: by the mean of their three best parts, or by their best accepted region.
 
-    That is the more of both. One part alone is near by chance too often, see `models.lite.regions.slice_score`; what a
+    That is the more of both. One part alone is ahead by chance too often, see `models.lite.regions.slice_score`; what a
     reader has accepted is not there by chance.
 
     Parameters
     ----------
-    cosines, kinds, is_in : numpy.ndarray
-        (n,): of each row with the vector, what it is of, and whether it counts.
+    ahead, kinds, is_in : numpy.ndarray
+        (n,): of each row its cosine with what was asked, less the highest with what it must not be mistaken for; what
+        it is of; and whether it counts.
     starts : numpy.ndarray
         (n_slices + 1,): where each slice begins, and the end.
 
@@ -267,11 +269,11 @@ def closeness(
     scores : numpy.ndarray
         float32 (n_slices,); −inf where nothing counts.
     rows : numpy.ndarray
-        int64 (n_slices,): the row that is nearest.
+        int64 (n_slices,): the row that is furthest ahead.
     """
     slices = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    regions = np.where(is_in & (kinds == Kind.REGION), cosines, -np.inf)
-    parts = np.where(is_in & (kinds == Kind.PART), cosines, -np.inf)
+    regions = np.where(is_in & (kinds == Kind.REGION), ahead, -np.inf)
+    parts = np.where(is_in & (kinds == Kind.PART), ahead, -np.inf)
     best_region, region_rows = _best(regions, slices, starts)
     total, n_parts, part_rows = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1), region_rows
     for turn in range(_PARTS):
