@@ -194,25 +194,48 @@ def retrieval() -> str:
     return table(["loss (seeds)", *keys], rows) + "\n\n" + table(["", ""], facts)
 
 
+def search() -> str:
+    """What a search over 100,000 regions costs, and what libraries for it would."""
+    found = dict(read("search"))
+    libraries = found.pop("libraries", {})
+    names = list(found)
+    flat = {
+        name: {
+            f"{part}{', ' if key else ''}{key}": value
+            for part, row in own.items()
+            for key, value in (row.items() if isinstance(row, dict) else [("", row)])
+        }
+        for name, own in found.items()
+    }
+    first = table(["", *names], [[key, *(f"{flat[name][key]:g}" for name in names)] for key in flat[names[0]]])
+    if not libraries:
+        return first
+    keys = list(next(iter(libraries.values())))
+    return first + "\n\n" + table(["", *keys], [[n, *(f"{row[k]:g}" for k in keys)] for n, row in libraries.items()])
+
+
+PARTS = (
+    text,
+    corruptions,
+    clicks,
+    speed,
+    propagation,
+    window,
+    learners,
+    gate,
+    worker,
+    saliency,
+    false_alarms,
+    retrieval,
+    regions,
+    questions,
+    search,
+)
+
+
 def main() -> None:
     """Print every table there are results for."""
-    parts = (
-        text,
-        corruptions,
-        clicks,
-        speed,
-        propagation,
-        window,
-        learners,
-        gate,
-        worker,
-        saliency,
-        retrieval,
-        false_alarms,
-        regions,
-        questions,
-    )
-    for part in parts:
+    for part in PARTS:
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.lite.known import Familiarity
 from napari_medclipsam.models.region_masks import checked_masks
 from synthetic import LEVELS, Both
 
@@ -48,8 +47,8 @@ class GrayModel(Both):
             found.values_yx, text, found.presence, found.present, found.known, found.specificity, found.nearest_phrase
         )
 
-    def familiarity(self, text: str) -> Familiarity:
-        return Familiarity("disk", "disk", text.casefold() in GRAYS, np.zeros(1))
+    def nearest_known(self, text: str) -> tuple[bool, str]:
+        return text.casefold() in GRAYS, "disk"
 
     def embed_image(self, image: Slice) -> np.ndarray:
         return self.embed_regions(image, np.ones((1, *image.shape_yx), bool))[0]

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from napari_medclipsam.errors import ImageError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 
@@ -98,3 +99,40 @@ class Both(IntensityGrounder, RegionGrower):
     """Grounder and segmenter in one, as `lite` is."""
 
     name = "both"
+
+
+class PooledGrays:
+    """A region encoder: how much of a region has the gray of each shape, in a space turned by a fixed rotation."""
+
+    name = "grays"
+    scale = 20.0
+
+    def __init__(self, version: str = "grays-1") -> None:
+        self.version = version
+        self.n_embedded = 0
+        self._turn = np.linalg.qr(np.random.default_rng(7).normal(size=(8, 8)))[0].astype(np.float32)
+
+    def embed_image(self, image: Slice) -> np.ndarray:
+        self.n_embedded += 1
+        return self._pooled(image, np.ones((1, *image.shape_yx), bool))[0]
+
+    def embed_regions(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
+        self.n_embedded += 1
+        return self._pooled(image, masks_nyx)
+
+    def embed_text(self, texts) -> np.ndarray:
+        named = [[float(shape in text.lower().split()) for shape in LEVELS] for text in texts]
+        shares = [[*names, float(not any(names))] for names in named]
+        return self._unit(np.array(shares, np.float32).reshape(len(texts), -1))
+
+    def _pooled(self, image: Slice, masks_nyx: np.ndarray) -> np.ndarray:
+        gray = _gray(image).astype(int)
+        if gray.min() == gray.max():
+            raise ImageError("There is nothing to see in this slice.")
+        near = np.stack([abs(gray - level) <= _TOLERANCE for level in LEVELS.values()])
+        shares = np.stack([near[:, mask].mean(axis=1) for mask in masks_nyx]) if len(masks_nyx) else np.zeros((0, 3))
+        return self._unit(np.hstack([shares, 0.05 * (1 - shares.sum(axis=1, keepdims=True)) + 0.01]))
+
+    def _unit(self, shares: np.ndarray) -> np.ndarray:
+        turned = np.pad(shares, ((0, 0), (0, 4))).astype(np.float32) @ self._turn
+        return turned / np.linalg.norm(turned, axis=1, keepdims=True)

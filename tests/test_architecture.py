@@ -31,6 +31,7 @@ ORDER = (
     "annotation",
     "exchange",
     "projects",
+    "search",
     "learning",
 )
 TOP = ("cli", "widgets", "napari_io")
@@ -75,6 +76,7 @@ def loaded_by(statement: str) -> set[str]:
         "import napari_medclipsam.images, napari_medclipsam.models, napari_medclipsam.models.registry",
         "import napari_medclipsam.cli",
         "import napari_medclipsam.projects.project, napari_medclipsam.projects.verify",
+        "import napari_medclipsam.search.work, napari_medclipsam.search.queries",
     ],
 )
 def test_light_imports(statement: str) -> None:

@@ -40,7 +40,11 @@ _URGENT = ("mask", "text", "ask")
 OF_IMAGE = (*_URGENT, "phrasings", "propagation", "volume")
 #: Showing what versions draw.
 VERSIONS = "versions"
-_ORDER = (*OF_IMAGE, "scan", VERSIONS)
+#: Searching a project, and making its index: of slices that a reader has just decided, and of everything.
+FIND, INDEX_SLICES, INDEX = "find", "index slices", "index"
+#: What concerns a whole project, and is shown with it.
+OF_PROJECT = ("scan", FIND, INDEX_SLICES, INDEX)
+_ORDER = (*OF_IMAGE, FIND, "scan", VERSIONS, INDEX_SLICES, INDEX)
 # Encoding ahead waits for this long after the last answer: who has clicked is likely to click again.
 _PAUSE_S = 0.3
 # After this the pace of a request says something about how long it will take.
@@ -70,7 +74,7 @@ class ModelWorker:
     Of each kind only the newest request waits; an older one that waits is forgotten. Masks come before texts, texts
     before questions, these before work on many slices, that before scans of other images, and these before slices that
     are encoded ahead. While work on many slices runs, masks, texts and questions are answered between two of its
-    slices; while a scan runs, so is work on many slices.
+    slices; while a scan runs, so are work on many slices and searches; and everything while a project is indexed.
 
     Parameters
     ----------
@@ -321,7 +325,9 @@ def _before(kind: str) -> Sequence[str]:
     """Return the kinds that do not wait until work of a kind is done."""
     if kind in _URGENT:
         return _URGENT[: _URGENT.index(kind)]
-    return _URGENT if kind in OF_IMAGE else OF_IMAGE
+    if kind in OF_IMAGE or kind == FIND:
+        return _URGENT if kind in OF_IMAGE else OF_IMAGE
+    return _ORDER[:-1] if kind == INDEX else (*OF_IMAGE, FIND)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

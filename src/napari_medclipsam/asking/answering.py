@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,21 +14,11 @@ from napari_medclipsam.asking.regions import checked_region
 from napari_medclipsam.asking.sentences import Question, parse_question
 from napari_medclipsam.errors import ModelError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import RegionEncoder, SaliencyMap, TextGrounder
-from napari_medclipsam.models.lite.known import Familiarity
+from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder, SaliencyMap, TextGrounder
 from napari_medclipsam.saliency.prompt_book import is_readable
 
 # On the pictures held out, 0.99 of the answers above 0.95 are right, and about half of those below 0.75.
 PRESENCE_LIMITS = Limits(sure=0.95, likely=0.85, least=0.75)
-
-
-@runtime_checkable
-class HasVocabulary(Protocol):
-    """A model that can say which words it knows."""
-
-    def familiarity(self, text: str) -> Familiarity:
-        """Return whether the model knows a phrase."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +79,9 @@ class Asked:
 
     def knows(self, words: str) -> bool:
         """Tell whether the models know words."""
-        return (
-            self.grounder.familiarity(words).known if isinstance(self.grounder, HasVocabulary) else is_readable(words)
-        )
+        if isinstance(self.grounder, KnowsPhrases):
+            return self.grounder.nearest_known(words)[0]
+        return is_readable(words)
 
     def _require_encoder(self) -> RegionEncoder:
         if self.encoder is None:
@@ -122,7 +111,7 @@ class Asked:
     def _opposite(self, image: Slice, region_yx: np.ndarray | None, question: Question, group: Opposites) -> Answer:
         """Answer which of a group of words fits, or whether one of them does."""
         encoder = self._require_encoder()
-        has_vocabulary = isinstance(self.grounder, HasVocabulary)
+        has_vocabulary = isinstance(self.grounder, KnowsPhrases)
         noun = question.noun or group.shown
         seen = self.grounder.saliency(image, noun) if has_vocabulary and noun else None
         if seen is not None and (told := self._not_shown(seen, question, region_yx)) is not None:

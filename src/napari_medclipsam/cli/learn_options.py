@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from napari_medclipsam.cli.usage import Parser, Verbs, positive, seconds
+from napari_medclipsam.cli.option_types import positive, seconds
+from napari_medclipsam.cli.usage import Parser, Verbs
 
 
 class _LearnParser(Parser):

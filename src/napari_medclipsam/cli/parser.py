@@ -7,7 +7,8 @@ from pathlib import Path
 
 from napari_medclipsam import __version__
 from napari_medclipsam.cli.learn_options import add_learn
-from napari_medclipsam.cli.usage import Parser, Verbs, positive
+from napari_medclipsam.cli.option_types import box, like, positive, window
+from napari_medclipsam.cli.usage import Parser, Verbs
 from napari_medclipsam.prompting.text import MAX_PHRASINGS
 from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_demo,
         _add_train,
         _add_project,
+        _add_find,
         add_learn,
         _add_versions,
     ):
@@ -108,7 +110,7 @@ def _add_reading(p: argparse.ArgumentParser) -> None:
     p.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
     p.add_argument(
         "--window",
-        type=_window,
+        type=window,
         default="auto",
         metavar="NAME",
         help="intensity window: a CT preset such as lung or brain, percentile, or LOW,HIGH (default: auto)",
@@ -136,7 +138,7 @@ def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--box",
-        type=_box,
+        type=box,
         metavar="X0,Y0,X1,Y1",
         help="what is asked about: a box in pixels of the slice as it is stored",
     )
@@ -375,6 +377,28 @@ def _add_project(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action(name, summary).add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_find(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    p = verbs.add_parser("find", parents=[common], help="find slices of a project by a text, or like a region")
+    p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--text", metavar="TEXT", help="what the slices show, such as 'brain tumor'")
+    what.add_argument(
+        "--like",
+        type=like,
+        metavar="CASE:SLICE:CLASS",
+        help="look like what is accepted of a class in a slice, such as c0001:12:tumor",
+    )
+    p.add_argument("--build", action="store_true", help="first index what is missing or has changed; Ctrl-C keeps it")
+    p.add_argument("--case", metavar="CASE", help="only this case")
+    p.add_argument("--other-cases", action="store_true", help="not in the case of --like")
+    p.add_argument("--accepted", action="store_true", help="only regions that a reader has accepted")
+    p.add_argument("--top", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
+    p.add_argument("--model", default="lite", metavar="NAME", help="what makes the vectors (default: lite)")
+    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    p.add_argument("--reader", metavar="NAME", help="who looks (default: the user of this computer)")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_versions(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p = verbs.add_parser(
         "versions", parents=[common], help="what a project has learnt: list, compare, promote, go back"
@@ -398,23 +422,3 @@ def _add_versions(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     action("delete", "delete a version that is not in use", "version")
     for p in (listing, show, compare):
         p.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _window(text: str) -> str | tuple[float, float]:
-    """Return a window's name, or its ends from ``LOW,HIGH``."""
-    low, comma, high = text.partition(",")
-    if not comma:
-        return text
-    return (float(low), float(high))
-
-
-def _box(text: str) -> tuple[float, ...]:
-    """Return the four numbers of ``X0,Y0,X1,Y1``."""
-    parts = text.split(",")
-    try:
-        numbers = tuple(float(part) for part in parts)
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 4:
-        raise argparse.ArgumentTypeError(f"{text!r} is no box; write X0,Y0,X1,Y1 in pixels")
-    return numbers

@@ -227,6 +227,15 @@ class TextImageEncoder(Protocol):
 
 
 @runtime_checkable
+class KnowsPhrases(Protocol):
+    """A model with a vocabulary: beyond it, its answers are guesses."""
+
+    def nearest_known(self, text: str) -> tuple[bool, str]:
+        """Return whether a phrase is known, and the known phrase that is nearest in meaning."""
+        ...
+
+
+@runtime_checkable
 class RegionEncoder(TextImageEncoder, Protocol):
     """A text–image encoder that can also look at a part of an image, in its context.
 

@@ -33,6 +33,8 @@ from napari_medclipsam.widgets._ask_page import AskPage
 from napari_medclipsam.widgets._buttons import ActionButtons, Button, Keys, ToolButtons, color_icons
 from napari_medclipsam.widgets._case_row import CaseRow
 from napari_medclipsam.widgets._class_table import ClassTable
+from napari_medclipsam.widgets._find_desk import FindDesk
+from napari_medclipsam.widgets._find_panel import FindPanel
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._image_row import ImageRow
 from napari_medclipsam.widgets._keys_page import KeysPage
@@ -91,7 +93,7 @@ class MedClipSamDock(QWidget):
         self.keys = Keys(self.viewer, self.verbs)
         self.image_row = ImageRow(self.workspace)
         history = TextHistory()
-        self.find_row = FindRow(self._find, self._compare, history)
+        self.find_row = FindRow(self._find, history, self._compare)
         self.phrasings = PhrasingsWindow(self.workspace, self.ask, self)
         self.answers = AnswerLabel()
         self.saliency_row = SaliencyRow(self._set_opacity, self.workspace.set_level, self.verbs.recut)
@@ -108,6 +110,8 @@ class MedClipSamDock(QWidget):
         self.queue_page = QueuePage(self.project, self.queue)
         self.asking = AskDesk(self.workspace, self)
         self.ask_page = AskPage(self.asking)
+        self.search = FindDesk(self.workspace, self.project)
+        self.ask_page.bottom.addWidget(FindPanel(self.project, self.search, history))
         self.progress = ProgressLine(self.queue)
         self.learning = LearningDesk(self.workspace, self.project, self)
         self.place = QLabel()

@@ -19,13 +19,15 @@ class FindRow(QWidget):
     ----------
     find : callable
         Told the text when the user presses Enter or the button.
-    compare : callable
-        Called when the user wants to see several phrasings side by side.
     history : TextHistory
         Gets the texts.
+    compare : callable, optional
+        Called when the user wants to see several phrasings side by side.
     """
 
-    def __init__(self, find: Callable[[str], None], compare: Callable[[], None], history: TextHistory) -> None:
+    def __init__(
+        self, find: Callable[[str], None], history: TextHistory, compare: Callable[[], None] | None = None
+    ) -> None:
         super().__init__()
         self._find = find
         self.field = _Field(history)
@@ -40,9 +42,10 @@ class FindRow(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.field, 1)
         layout.addWidget(self.button)
-        tip = "Compare several phrasings side by side in the slice on screen."
-        self.compare = Button("", tip, compare, "compare")
-        layout.addWidget(self.compare)
+        if compare is not None:
+            tip = "Compare several phrasings side by side in the slice on screen."
+            self.compare = Button("", tip, compare, "compare")
+            layout.addWidget(self.compare)
 
     def suggest(self, phrases: Iterable[str]) -> None:
         """Complete to these phrases from now on."""

@@ -200,6 +200,14 @@ class ProjectDesk(QObject):
         if session.window != "auto" and not session.image.rgb:
             self._workspace.set_window(session.window)
 
+    def show_slice(self, case_id: str, at: SliceAt) -> bool:
+        """Show a slice of the case that is open; False where the reader has stayed with another, or reads blind."""
+        case, image = self.case, self._workspace.image
+        if case is None or case.study.case != case_id or image is None or case.is_second:
+            return False
+        adapters.go_to(image, self._workspace.viewer.dims, at)
+        return True
+
     def leave_case(self) -> bool:
         """Close the case that is open and take its layers out; False where it can't be saved, and stays open."""
         return self.case is None or self._leave(self.case.close, may_lose=False)

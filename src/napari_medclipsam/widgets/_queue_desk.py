@@ -15,7 +15,6 @@ from napari_medclipsam.projects.queue import QueueItem, ReviewQueue
 from napari_medclipsam.projects.scan import scan_text, unscanned
 from napari_medclipsam.projects.scan_request import ScanOutcome, ScanRequest
 from napari_medclipsam.projects.walk import Filters, Place, QueueWalk, place_words, why_words
-from napari_medclipsam.widgets import _adapters as adapters
 from napari_medclipsam.widgets import _project_work as work
 from napari_medclipsam.widgets._said import said_on_error
 
@@ -212,10 +211,8 @@ class QueueDesk(QObject):
 
     def _show(self, item: QueueItem, *told: str) -> None:
         """Show a slice of the case that is open, and say why; nothing where the reader has stayed with another."""
-        case, image = self._desk.case, self._workspace.image
-        if case is None or case.study.case != item.case or image is None or case.is_second:
+        if not self._desk.show_slice(item.case, item.at):
             return
-        adapters.go_to(image, self._workspace.viewer.dims, item.at)
         self.shown = item
         self.said.emit(" ".join(filter(None, [*told, f"Here is {place_words(item)}."])))
         self._follow()

@@ -9,6 +9,7 @@ from napari.utils import progress
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
+from napari_medclipsam.annotation.worker import OF_PROJECT
 from napari_medclipsam.annotation.worker_events import (
     Done,
     Event,
@@ -83,8 +84,8 @@ class Status(QWidget):
         self.message.setText(sentence)
 
     def show_event(self, event: Event) -> None:
-        """Show what the model worker reports; a scan of a project is shown with its queue."""
-        if getattr(getattr(event, "request", None), "kind", "") == "scan":
+        """Show what the model worker reports; work on a whole project is shown with it."""
+        if getattr(getattr(event, "request", None), "kind", "") in OF_PROJECT:
             return
         match event:
             case Loading():

@@ -201,7 +201,7 @@ class LiteModel:
         phrase = " ".join(text.split())
         if not phrase:
             raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-        familiarity = self.familiarity(phrase)
+        familiarity = self._familiarity(phrase)
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
@@ -234,9 +234,13 @@ class LiteModel:
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
         return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
 
-    def familiarity(self, text: str) -> Familiarity:
-        """Return whether the model knows a phrase, and what it knows that is nearest."""
-        return self.bank.judge(text, self.phrase_vector(text))
+    def nearest_known(self, text: str) -> tuple[bool, str]:
+        """See `KnowsPhrases`."""
+        familiarity = self._familiarity(" ".join(text.split()))
+        return familiarity.known, familiarity.nearest_phrase
+
+    def _familiarity(self, phrase: str) -> Familiarity:
+        return self.bank.judge(phrase, self.phrase_vector(phrase))
 
     def phrase_vector(self, text: str) -> np.ndarray:
         """Return what the text encoder makes of a phrase, float32 (384,)."""

@@ -1,0 +1,179 @@
+"""From a text or a region to answers in words.
+
+How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to its opposites and to
+what means nothing (for a text, see `saliency.prompt_book`), or to the rest of its own slice (for a region). At one half
+it is as near to those, and nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.errors import PromptError
+from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder
+from napari_medclipsam.saliency.prompt_book import prompt_book
+from napari_medclipsam.search.index import EVERYWHERE, Coverage, Hit, Index, Scope
+from napari_medclipsam.search.rows import Kind
+
+#: Below this nothing is claimed.
+LEAST = 0.5
+_WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
+# A part that the region covers this much of is not its surroundings.
+_COVERED = 0.02
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A slice that fits.
+
+    Parameters
+    ----------
+    case : str
+    at : SliceAt
+    score : float
+        In [0.5, 1], see the head of this module.
+    kind : Kind
+        Whether that is a part of it or an accepted region.
+    label : int
+        Class of the region; 0 where it is none.
+    box_xyxy : tuple of int
+        Where in the slice as it is stored, in pixels, maxima inclusive.
+    """
+
+    case: str
+    at: SliceAt
+    score: float
+    kind: Kind
+    label: int
+    box_xyxy: tuple[int, int, int, int]
+
+    @property
+    def words(self) -> str:
+        """How sure it is."""
+        return next(word for least, word in _WORDS if self.score >= least)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has brought.
+
+    Parameters
+    ----------
+    answers : tuple of Answer
+        The surest first.
+    message : str
+        For the reader.
+    coverage : Coverage
+        How much could be searched.
+    is_known : bool
+        False where the model was not taught the text.
+    """
+
+    answers: tuple[Answer, ...]
+    message: str
+    coverage: Coverage
+    is_known: bool = True
+
+
+def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EVERYWHERE, top: int = 20) -> Found:
+    """Return the slices that show what a text names.
+
+    Parameters
+    ----------
+    index : Index
+        Refreshed.
+    encoder : RegionEncoder
+        Made its vectors.
+    text : str
+        One phrase.
+    scope : Scope
+        Where to look.
+    top : int
+        How many slices at most.
+
+    Raises
+    ------
+    PromptError
+        If the text is empty.
+    """
+    phrase = " ".join(text.split())
+    if not phrase:
+        raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
+    book = prompt_book()
+    question = book.question(phrase)
+    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
+    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
+    asked = _mean(encoder.embed_text(wordings))
+    others = encoder.embed_text([*question.negative, *book.null, *book.meaningless])
+    found = _found(index, asked, others, encoder.scale, scope, top, f'"{phrase}"')
+    is_known, nearest = encoder.nearest_known(phrase) if isinstance(encoder, KnowsPhrases) else (True, "")
+    if is_known:
+        return found
+    caution = f'The model was not taught "{phrase}" (the nearest that it knows: {nearest}), so this is a guess.'
+    return replace(found, message=f"{caution} {found.message}", is_known=False)
+
+
+def find_like(
+    index: Index, encoder: RegionEncoder, image: Slice, mask_yx: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20
+) -> Found:
+    """Return the slices that show something like a region.
+
+    Parameters
+    ----------
+    index, encoder, scope, top
+        As for `find_text`.
+    image : Slice
+        The slice of the region.
+    mask_yx : numpy.ndarray
+        bool, of its shape: the region.
+
+    Raises
+    ------
+    PromptError
+        If the mask is empty, covers the whole slice, or is not of the image's shape.
+    """
+    if mask_yx.shape != image.shape_yx or not mask_yx.any():
+        raise PromptError("There is no region to look for: outline something in this slice first.")
+    # With it comes torch, which a window does not wait for.
+    from napari_medclipsam.models.lite.regions import parts_of
+
+    parts = parts_of(image.pixels)
+    around = [part for part in parts if (part & mask_yx).sum() <= _COVERED * part.sum()]
+    if not around:
+        raise PromptError("The region covers all of the slice, so nothing tells it apart: outline less.")
+    vectors = encoder.embed_regions(image, np.stack([mask_yx, *around]))
+    return _found(index, vectors[0], _mean(vectors[1:])[None], encoder.scale, scope, top, "this region")
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    """Return the direction of several vectors together."""
+    mean = vectors.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
+
+
+def _found(
+    index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
+) -> Found:
+    hits = index.nearest(vector, others, scope, top)
+    answers = [answer for answer in (_answer(hit, scale) for hit in hits) if answer.score > LEAST]
+    return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
+
+
+def _answer(hit: Hit, scale: float) -> Answer:
+    score = float(1 / (1 + np.exp(np.clip(-scale * hit.lead, -50, 50))))
+    return Answer(hit.case, hit.row.at, score, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
+
+
+def _message(answers: Sequence[Answer], hits: Sequence[Hit], what: str, coverage: Coverage) -> str:
+    rest = "" if coverage.n_indexed >= coverage.n_slices else f" {coverage.words}"
+    if not hits:
+        return f"There is nothing to search there.{rest}"
+    if not answers:
+        return f"Can't tell: nothing that is indexed looks like {what}.{rest}"
+    n = len(answers)
+    return f"{n} {'slice looks' if n == 1 else 'slices look'} like {what}.{rest}"

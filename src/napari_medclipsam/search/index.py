@@ -1,0 +1,297 @@
+"""All vectors of a project in memory, and the slices that are nearest to one.
+
+The search is exact: one product of all vectors with the query. Up to some hundred thousand vectors that is faster than
+any approximate structure needs to be, and a slice that was just accepted counts at once, see
+docs/adr/0014-search-without-an-approximate-index.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_medclipsam.annotation.places import SliceAt
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.search.rows import CaseRows, Kind, Row, slice_at
+from napari_medclipsam.search.store import Stamp, Store
+
+Place = tuple[str, SliceAt]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a project is indexed.
+
+    Parameters
+    ----------
+    n_indexed, n_slices : int
+        Slices that can be found, of all that there are.
+    is_other : bool
+        There is an index, but of another version of the model: nothing of it can be used.
+    """
+
+    n_indexed: int
+    n_slices: int
+    is_other: bool = False
+
+    @property
+    def words(self) -> str:
+        """For the reader."""
+        if self.is_other and not self.n_indexed:
+            return "The index is of another version of the model and can't be used: index the project anew."
+        if self.n_indexed >= self.n_slices:
+            return f"All {self.n_slices} slices are indexed." if self.n_slices else "The project has no slices yet."
+        return f"{self.n_indexed} of {self.n_slices} slices are indexed."
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where to look.
+
+    Parameters
+    ----------
+    case : str, optional
+        Only this case.
+    not_case : str, optional
+        Only other cases.
+    not_at : (str, SliceAt), optional
+        Not in this slice.
+    accepted : bool
+        Only regions that a reader has accepted.
+    """
+
+    case: str | None = None
+    not_case: str | None = None
+    not_at: Place | None = None
+    accepted: bool = False
+
+
+# See `lead`.
+_PARTS = 3
+#: In the whole project.
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """A slice that was found.
+
+    Parameters
+    ----------
+    case : str
+    row : Row
+        What of it is nearest.
+    lead : float
+        What it was ranked by, see `lead`.
+    """
+
+    case: str
+    row: Row
+    lead: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """All cases in one: what a query runs over.
+
+    Parameters
+    ----------
+    cases : list of str
+        Their ids.
+    first_rows : numpy.ndarray
+        int64 (n_cases + 1,): where each begins, and the end.
+    vectors : numpy.ndarray
+        float32 (n, d).
+    kinds : numpy.ndarray
+        uint8 (n,).
+    slice_rows : numpy.ndarray
+        int64 (n_slices + 1,): where each slice begins, and the end.
+    """
+
+    cases: list[str]
+    first_rows: np.ndarray
+    vectors: np.ndarray
+    kinds: np.ndarray
+    slice_rows: np.ndarray
+
+    @classmethod
+    def of(cls, cases: Mapping[str, CaseRows]) -> _Table:
+        filled = {case: rows for case, rows in cases.items() if len(rows)}
+        first_rows = np.cumsum([0, *map(len, filled.values())])
+        width = next((rows.vectors.shape[1] for rows in filled.values()), 0)
+        vectors = np.empty((first_rows[-1], width), np.float32)
+        for first, rows in zip(first_rows, filled.values(), strict=False):
+            vectors[first : first + len(rows)] = rows.vectors
+        starts = [rows.starts() + first for first, rows in zip(first_rows, filled.values(), strict=False)]
+        kinds = [rows.kinds for rows in filled.values()]
+        return cls(
+            list(filled),
+            first_rows,
+            vectors,
+            np.concatenate([np.zeros(0, np.uint8), *kinds]),
+            np.concatenate([*starts, first_rows[-1:]]),
+        )
+
+
+class Index:
+    """The index of a project. Use from one thread at a time.
+
+    Parameters
+    ----------
+    project : Project
+        Says which cases there are.
+    store : Store
+        Its files.
+    version : str
+        Of the encoder; vectors of another one are left out.
+    """
+
+    def __init__(self, project: Project, store: Store, version: str) -> None:
+        self._project, self._store, self._version = project, store, version
+        self._stamps: dict[str, Stamp] = {}
+        self._cases: dict[str, CaseRows] = {}
+        self._others: set[str] = set()
+        self._table = _Table.of({})
+
+    def refresh(self) -> None:
+        """Take in what has changed on the disk since the last time, whoever did it."""
+        stamps = {case: stamp for case, stamp in self._store.stamps().items() if case in self._project.studies}
+        images = {case: self._project.study(case).sha256 for case in stamps}
+        gone = {case for case, rows in self._cases.items() if rows.image != images.get(case)}
+        changed = [case for case, stamp in stamps.items() if self._stamps.get(case) != stamp]
+        for case in {*gone, *changed}:
+            self._cases.pop(case, None)
+        self._others &= stamps.keys() - set(changed)
+        for case in changed:
+            rows = self._store.read(case)
+            if rows is not None and (rows.version, rows.image) == (self._version, images[case]):
+                self._cases[case] = rows
+            elif rows is not None and rows.version != self._version:
+                self._others.add(case)
+        self._stamps = stamps
+        if gone or changed:
+            self._table = _Table.of(self._cases)
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much is indexed, as of the last `refresh`."""
+        n_indexed = n_slices = 0
+        for case, study in self._project.studies.items():
+            rows, shape = self._cases.get(case), study.grid.shape
+            axis = None if len(shape) == 2 else 0
+            if rows is not None and len(rows):
+                axis = slice_at(rows.positions[0]).axis
+            n = 1 if axis is None else shape[axis]
+            n_slices += n
+            n_indexed += 0 if rows is None else min(n, len(rows.starts()))
+        return Coverage(n_indexed, n_slices, bool(self._others))
+
+    @property
+    def n_vectors(self) -> int:
+        """How many vectors there are."""
+        return len(self._table.vectors)
+
+    def nearest(self, vector: np.ndarray, others: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
+        """Return the slices that are nearer to a vector than to any of some others, the furthest ahead first.
+
+        Parameters
+        ----------
+        vector : numpy.ndarray
+            float32 (d,), unit length.
+        others : numpy.ndarray
+            float32 (k, d), unit length or zero; at least one.
+        scope : Scope
+            Where to look.
+        top : int
+            How many slices.
+        """
+        table = self._table
+        if not table.cases:
+            return []
+        cosines = np.vstack([vector, others]).astype(np.float32) @ table.vectors.T
+        ahead = cosines[0] - cosines[1:].max(axis=0)
+        is_in, starts = self._is_in(scope), table.slice_rows
+        scores, rows = lead(ahead, table.kinds, is_in, starts)
+        slices = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
+        ranked = slices[np.argsort(-scores[slices], kind="stable")]
+        return [self._hit(int(rows[n]), float(scores[n])) for n in ranked if np.isfinite(scores[n])]
+
+    def _is_in(self, scope: Scope) -> np.ndarray:
+        """Return which rows to look at, bool (n,)."""
+        table = self._table
+        found = table.kinds == Kind.REGION if scope.accepted else table.kinds != Kind.EMPTY
+        if scope.case is not None:
+            only = np.zeros_like(found)
+            only[self._part(scope.case)] = True
+            found &= only
+        if scope.not_case is not None:
+            found[self._part(scope.not_case)] = False
+        if scope.not_at is not None:
+            case, at = scope.not_at
+            part = self._part(case)
+            if part.start < part.stop:
+                position = [-1 if index is None else index for index in at.position]
+                found[part] &= (self._cases[case].positions != position).any(axis=1)
+        return found
+
+    def _part(self, case: str) -> slice:
+        """Return the rows of a case."""
+        table = self._table
+        if case not in table.cases:
+            return slice(0, 0)
+        number = table.cases.index(case)
+        return slice(int(table.first_rows[number]), int(table.first_rows[number + 1]))
+
+    def _hit(self, row: int, score: float) -> Hit:
+        number = int(np.searchsorted(self._table.first_rows, row, side="right")) - 1
+        case = self._table.cases[number]
+        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score)
+
+
+def lead(ahead: np.ndarray, kinds: np.ndarray, is_in: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far slices are ahead: by the mean of their three best parts, or by their best accepted region.
+
+    That is the more of both. One part alone is ahead by chance too often, see `models.lite.regions.slice_score`; what a
+    reader has accepted is not there by chance.
+
+    Parameters
+    ----------
+    ahead, kinds, is_in : numpy.ndarray
+        (n,): of each row its cosine with what was asked, less the highest with what it must not be mistaken for; what
+        it is of; and whether it counts.
+    starts : numpy.ndarray
+        (n_slices + 1,): where each slice begins, and the end.
+
+    Returns
+    -------
+    scores : numpy.ndarray
+        float32 (n_slices,); −inf where nothing counts.
+    rows : numpy.ndarray
+        int64 (n_slices,): the row that is furthest ahead.
+    """
+    slices = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    regions = np.where(is_in & (kinds == Kind.REGION), ahead, -np.inf)
+    parts = np.where(is_in & (kinds == Kind.PART), ahead, -np.inf)
+    best_region, region_rows = _best(regions, slices, starts)
+    total, n_parts, part_rows = np.zeros(len(starts) - 1), np.zeros(len(starts) - 1), region_rows
+    for turn in range(_PARTS):
+        best, rows = _best(parts, slices, starts)
+        there = np.isfinite(best)
+        total[there] += best[there]
+        n_parts += there
+        if turn == 0:
+            part_rows = rows
+        parts[rows] = -np.inf
+    mean = np.where(n_parts > 0, total / np.maximum(n_parts, 1), -np.inf)
+    by_region = best_region >= mean
+    return np.maximum(mean, best_region).astype(np.float32), np.where(by_region, region_rows, part_rows)
+
+
+def _best(values: np.ndarray, slices: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the highest value of each slice, and the first row that has it."""
+    best = np.maximum.reduceat(values, starts[:-1])
+    rows = np.flatnonzero(values == best[slices])
+    own = slices[rows]
+    return best, rows[np.r_[True, own[1:] != own[:-1]]]
