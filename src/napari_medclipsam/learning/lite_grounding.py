@@ -200,17 +200,26 @@ def train_grounding(
 
 
 def _pictures(store: ViewStore, rng: np.random.Generator) -> Iterator[int]:
-    """Rows of training views without end: a data set by `SHARES`, and its views in a new order each time round."""
+    """Rows of training views without end: a data set by its share, and its views in a new order each time round."""
     training = store.rows(validation=False)
     sets = {name: [i for i in training if store.views[i].dataset == name] for name in SHARES}
     names = [name for name, rows in sets.items() if rows]
-    shares = np.array([SHARES[name] for name in names])
+    shares = np.array(shares_of(names))
     waiting: dict[str, list[int]] = {name: [] for name in names}
     while True:
         name = str(rng.choice(names, p=shares / shares.sum()))
         if not waiting[name]:
             waiting[name] = [int(i) for i in rng.permutation(sets[name])]
         yield waiting[name].pop()
+
+
+def shares_of(names: Sequence[str]) -> list[float]:
+    """Return how much of the training each of some data sets gets: a body region keeps what it has in `SHARES`."""
+    whole, left = dict.fromkeys(GROUPS.values(), 0.0), dict.fromkeys(GROUPS.values(), 0.0)
+    for name, share in SHARES.items():
+        whole[GROUPS[name]] += share
+        left[GROUPS[name]] += share if name in names else 0.0
+    return [SHARES[name] * whole[GROUPS[name]] / left[GROUPS[name]] for name in names]
 
 
 def _batch(
