@@ -74,7 +74,9 @@ class LiteSettings:
             raise ModelError(
                 f"Can't leave out {', '.join(unknown) or 'every data set'}; the data sets are {', '.join(GROUPS)}."
             )
-        return cls(seed, left_out=tuple(left_out), grounding=GroundingSettings(seed=seed), clicks=ClickSettings(seed=seed))
+        return cls(
+            seed, left_out=tuple(left_out), grounding=GroundingSettings(seed=seed), clicks=ClickSettings(seed=seed)
+        )
 
 
 def train_lite(
@@ -136,14 +138,18 @@ def _grounding(
         head = GroundingHead()
         head.load_state_dict(load_file(path))
         return head.eval()
+    head = train_grounding(store, asker_of(store, texts), settings, lambda row: log.row({"grounding": row}))
+    save_tensors(path, head.state_dict())
+    return head
+
+
+def asker_of(store: ViewStore, texts: TextEncoder) -> Asker:
+    """Return who asks for what some picture shows: what is nowhere to be seen would be learnt as never there."""
     book = phrase_book()
     if store.left_out:
         shown = store.shown()
         book = replace(book, structures={name: s for name, s in book.structures.items() if name in shown})
-    asker = Asker(book, texts)
-    head = train_grounding(store, asker, settings, lambda row: log.row({"grounding": row}))
-    save_tensors(path, head.state_dict())
-    return head
+    return Asker(book, texts)
 
 
 def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: ClickSettings, log: _Log) -> ClickDecoder:

@@ -112,7 +112,9 @@ class ViewStore:
 
     def shown(self) -> set[str]:
         """Return the structures that a mask of some row that teaches shows (reads all masks)."""
-        seen = np.bitwise_or.reduce([np.bitwise_or.reduce(self.bits[i], axis=None) for i in self.rows(validation=False)])
+        seen = np.bitwise_or.reduce(
+            [np.bitwise_or.reduce(self.bits[i], axis=None) for i in self.rows(validation=False)]
+        )
         return {name for position, name in enumerate(STRUCTURES) if seen >> position & 1}
 
 
