@@ -1,7 +1,7 @@
 """medclipsam-lite without some data sets: train it briefly on views that are encoded already, and load it.
 
     medclipsam train lite --data DATA --output OUT --leave-out brain_mri lgg     # in full: three hours on a CPU
-    python benchmarks/left_out.py WORK OUT [--sets brain_mri lgg] [--head 220] [--clicks 60]
+    python benchmarks/left_out.py WORK OUT [--sets brain_mri lgg] [--head 160] [--clicks 60]
 
 The second takes WORK, the subfolder of that name which any run of the first leaves behind, and makes the head and the
 click decoder in fewer steps (the defaults are those of docs/benchmarks.md; no refiner, no thresholds of presence). A
@@ -35,6 +35,7 @@ from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.registry import find_entry
 
+HEAD_BATCH = 6
 CLICK_ROUNDS = (1, 1, 2, 2, 3)
 
 
@@ -68,11 +69,14 @@ def train(work: Path, out: Path, sets: list[str], head_steps: int, click_steps: 
     texts = TextEncoder(frozen["model.safetensors"], frozen["tokenizer.json"])
 
     def log(row: dict[str, float]) -> None:
+        print(row, flush=True)
         with open(out / "training-log.jsonl", "a", encoding="utf-8") as target:
             target.write(json.dumps(row) + "\n")
 
     if not (out / "grounding.safetensors").exists():
-        head = train_grounding(store, asker_of(store, texts), GroundingSettings(steps=head_steps), log)
+        head = train_grounding(
+            store, asker_of(store, texts), GroundingSettings(steps=head_steps, batch=HEAD_BATCH), log
+        )
         bank = PhraseBank.build(book, texts)
         similarity, margin, _ = calibrate_known(bank, book, texts)
         calibration = Calibration(least_similarity=round(similarity, 4), least_margin=round(margin, 4))
@@ -92,7 +96,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", nargs="+", default=["brain_mri", "lgg"])
-    parser.add_argument("--head", type=int, default=220, help="steps of the grounding head")
+    parser.add_argument("--head", type=int, default=160, help="steps of the grounding head")
     parser.add_argument("--clicks", type=int, default=60, help="steps of the click decoder")
     args = parser.parse_args()
     train(args.work, args.out, args.sets, args.head, args.clicks)
