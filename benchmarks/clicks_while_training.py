@@ -23,9 +23,12 @@ from typing import Any
 
 import numpy as np
 import psutil
+
+# First, for it makes the helpers of the tests importable.
+import worker as kills  # isort: skip
+
 from projects_to_learn import project_of
 
-import worker as kills  # which makes the helpers of the tests importable
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Budget, Settings
 from napari_medclipsam.learning.run import Request
