@@ -1,9 +1,11 @@
 """A reader who corrects and accepts, and learners that learn from it between rounds, on a finding lite never saw.
 
-    python benchmarks/human_loop.py DATA MODEL [--learners none instant decoder unet] [--seconds 120] [--train]
+    python benchmarks/human_loop.py DATA MODEL [--learners none instant decoder unet] [--seconds 120] [--shipped-clicks]
+                                               [--train]
 
 MODEL is a folder made by `left_out.py` without brain_mri and lgg: of brains it has seen hippocampi, spinal cords and
-lesions simulated on a template, and no mask of a patient's tumour, the click decoder neither. Asked is "brain tumor".
+lesions simulated on a template, and no mask of a patient's tumour; with --shipped-clicks the click decoder has. Asked
+is "brain tumor".
 Every slice of brain_mri shows one, so presence is passed over where the learner has no word on it.
 
 Five rounds of 20 slices, from four blocks of consecutive numbers each, five slices of a block (see brain_blocks). The
@@ -20,7 +22,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from napari_medclipsam.learning.instant import InstantLearner
 from napari_medclipsam.learning.lite_clicks import largest_error
 from napari_medclipsam.learning.unet import UNetLearner
 from napari_medclipsam.models.lite.model import LiteModel
-from napari_medclipsam.pipeline import segment_slice
+from napari_medclipsam.pipeline import PipelineOptions, segment_slice
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, BLOCKS_A_ROUND, OF_EACH = 5, 4, 5
@@ -50,14 +52,15 @@ _SURE = 8.0
 
 @dataclass(frozen=True)
 class Answers:
-    """Who answers the text, and who the clicks."""
+    """Who answers the text and who the clicks, and how one becomes prompts for the other."""
 
     grounder: Any
     segmenter: Any
+    options: PipelineOptions = field(default_factory=PipelineOptions)
 
     def proposal(self, image: Slice) -> np.ndarray:
         """Return what is proposed, bool."""
-        return segment_slice(image, NAME, self.grounder, self.segmenter).structures[0].mask_yx
+        return segment_slice(image, NAME, self.grounder, self.segmenter, self.options).structures[0].mask_yx
 
 
 def read_slice(image: Slice, truth: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray, int]:
@@ -148,17 +151,23 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["none", "instant", "decoder", "unet"])
     parser.add_argument("--seconds", type=float, default=120.0, help="budget of a fit of the decoder or the U-Net")
     parser.add_argument("--judged", type=int, default=45, help="rows that proposals are measured on")
+    parser.add_argument("--shipped-clicks", action="store_true", help="with lite's own click decoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", action="store_true", help="rows on which choices were made")
     args = parser.parse_args()
     taught = teaching_rows(args.data, ROUNDS * BLOCKS_A_ROUND, OF_EACH, args.seed)
     rounds = [taught[k : k + A_ROUND] for k in range(0, len(taught), A_ROUND)]
     judged = apart_from(taught, args.data, "train" if args.train else "test", args.judged)
-    base = left_out_model(args.model)
+    base = left_out_model(args.model, shipped_clicks=args.shipped_clicks)
     path = RESULTS / ("human_loop-train.json" if args.train else "human_loop.json")
     for name in args.learners:
         found = json.loads(path.read_text("utf-8"))["human_loop"] if path.exists() else {}
-        found |= {"n_judged": len(judged), "seconds": args.seconds, "seed": args.seed}
+        found |= {
+            "n_judged": len(judged),
+            "seconds": args.seconds,
+            "seed": args.seed,
+            "shipped clicks": args.shipped_clicks,
+        }
         found[name] = loop(name, base, rounds, judged, args)
         path.write_text(json.dumps({"human_loop": found}, indent=1) + "\n", "utf-8")
 

@@ -1,11 +1,12 @@
 """medclipsam-lite without some data sets: train it briefly on views that are encoded already, and load it.
 
     medclipsam train lite --data DATA --output OUT --leave-out brain_mri lgg     # in full: three hours on a CPU
-    python benchmarks/left_out.py WORK OUT [--sets brain_mri lgg] [--head 160] [--clicks 60]
+    python benchmarks/left_out.py WORK OUT [--sets brain_mri lgg] [--head 160] [--clicks 0]
 
 The second takes WORK, the subfolder of that name which any run of the first leaves behind, and makes the head and the
-click decoder in fewer steps (the defaults are those of docs/benchmarks.md; no refiner, no thresholds of presence). A
-part that is there already is not made again. Both write what `left_out_model` loads.
+click decoder in fewer steps (the defaults are those of docs/benchmarks.md; without --clicks the decoder is that of
+LiteMedSAM, which knows boxes alone; no refiner, no thresholds of presence). A part that is there already is not made
+again. Both write what `left_out_model` loads.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from napari_medclipsam.models.lite.model import Calibration, LiteFiles, LiteMode
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.registry import find_entry
+from napari_medclipsam.models.store import verified_paths
 
 HEAD_BATCH = 6
 CLICK_ROUNDS = (1, 1, 2, 2, 3)
@@ -48,15 +50,19 @@ class AlwaysAnswers(WrappedLite):
         return replace(self.base.grounded(image, text, vector, 0.0), present=True)
 
 
-def left_out_model(folder: Path) -> LiteModel:
-    """Load what was trained into a folder, with the frozen encoders that are installed."""
+def left_out_model(folder: Path, *, shipped_clicks: bool = False) -> LiteModel:
+    """Load what was trained into a folder, with the frozen encoders that are installed.
+
+    With `shipped_clicks` the click decoder is that of medclipsam-lite, which has seen every data set.
+    """
     frozen = _frozen_parts()
+    shipped = {path.name: path for path in verified_paths(find_entry("lite")).values()}
     files = LiteFiles(
         frozen["lite_medsam.pth"],
         frozen["model.safetensors"],
         frozen["tokenizer.json"],
         folder / "grounding.safetensors",
-        folder / "clicks.safetensors",
+        shipped["clicks.safetensors"] if shipped_clicks else folder / "clicks.safetensors",
     )
     encoder = next(file for file in find_entry("lite").files if file.name.endswith("lite_medsam.pth"))
     return LiteModel(files, str(encoder.sha256), "cpu", EmbeddingCache(memory_bytes=1 << 30))
@@ -97,7 +103,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", nargs="+", default=["brain_mri", "lgg"])
     parser.add_argument("--head", type=int, default=160, help="steps of the grounding head")
-    parser.add_argument("--clicks", type=int, default=60, help="steps of the click decoder")
+    parser.add_argument("--clicks", type=int, default=0, help="steps of the click decoder; 0: LiteMedSAM's")
     args = parser.parse_args()
     train(args.work, args.out, args.sets, args.head, args.clicks)
 

@@ -120,9 +120,59 @@ def saliency() -> str:
     return "\n\n".join(table(h, [[k, v] for k, v in p.items()]) for h, p in zip(head, parts, strict=True))
 
 
+def learners_few() -> str:
+    """SAM-Mix beside a U-Net by the number of slices with masks."""
+    found = read("learners_few")
+    keys = ("dice", "sd", "drawn")
+    rows = [
+        [name, row.get("steps", "–"), *(row[k] for k in keys)] for name, row in found.items() if isinstance(row, dict)
+    ]
+    return table([f"test rows, n = {found['n_test']}, {found['minutes']:g} min a fit", "steps", *keys], rows)
+
+
+def human_loop() -> str:
+    """Learning curves of a reader and a learner: what is proposed after each round, and what the reader had to do."""
+    found = read("human_loop")
+    curves = {name: row["rounds"] for name, row in found.items() if isinstance(row, dict)}
+    n = max(map(len, curves.values()))
+    start = next(row["before"] for row in found.values() if isinstance(row, dict))
+    head = [f"Dice proposed, n = {found['n_judged']}", "before", *(f"after {20 * (k + 1)}" for k in range(n))]
+    first = table(head, [[name, start["dice"], *(r["dice"] for r in rows)] for name, rows in curves.items()])
+    head = [
+        "corrections per slice",
+        *(f"round {k + 1}" for k in range(n)),
+        "accepted unchanged, last",
+        "Dice accepted, last",
+    ]
+    last = ("accepted unchanged", "Dice accepted")
+    second = [
+        [name, *(r["corrections"] for r in rows), *(rows[-1][key] for key in last)] for name, rows in curves.items()
+    ]
+    return first + "\n\n" + table(head, second)
+
+
+def weak_supervision() -> str:
+    """A U-Net taught by proposals alone beside those proposals."""
+    found = read("weak_supervision")
+    keys = ("dice", "median", "drawn")
+    rows = [[name, *(found["test"][name][k] for k in keys)] for name in ("proposals", "U-Net")]
+    first = table([f"test rows, n = {found['test']['n']}", *keys], rows)
+    return f"{first}\n\nThe gate: {found['gate']['message']}"
+
+
+def clicks_while_training() -> str:
+    """A click beside the training and while it is held."""
+    found = read("clicks_while_training")
+    rows = [[when, found["n"], *found[when].values()] for when in ("held", "training")]
+    return table(["a click's decoding", "n", "median ms", "p95 ms"], rows) + (
+        f"\n\np95 beside the training / held: {found['p95, training / held']:.2f} (target 2)."
+    )
+
+
 def main() -> None:
     """Print every table there are results for."""
-    for part in (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency):
+    parts = (text, corruptions, clicks, speed, propagation, window, learners, gate, worker, saliency)
+    for part in (*parts, human_loop, weak_supervision, learners_few, clicks_while_training):
         if (RESULTS / f"{part.__name__}.json").exists():
             print(f"## {part.__name__}\n\n{part()}\n")
 

@@ -33,6 +33,7 @@ from napari_medclipsam.learning.contracts import Budget, Example, Label, Setting
 from napari_medclipsam.learning.gate import judge
 from napari_medclipsam.learning.measuring import measure
 from napari_medclipsam.learning.unet import UNetLearner
+from napari_medclipsam.pipeline import PipelineOptions
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,7 +68,8 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="leave the test rows alone")
     args = parser.parse_args()
     base = left_out_model(args.model)
-    zero_shot = Answers(AlwaysAnswers(base), base)
+    # A decoder that was trained with boxes alone makes little of a mask prompt.
+    zero_shot = Answers(AlwaysAnswers(base), base, PipelineOptions(use_mask=False))
     taught = teaching_rows(args.data, 20, args.slices // 20, args.seed)
     examples, taught_dice = proposed(taught, zero_shot)
     found: dict[str, Any] = {"slices": len(taught), "with a proposal": len(examples), "seed": args.seed}
