@@ -5,8 +5,7 @@
 
 MODEL is a folder made by `left_out.py` without brain_mri and lgg: of brains it has seen hippocampi, spinal cords and
 lesions simulated on a template, and no mask of a patient's tumour; with --shipped-clicks the click decoder has. Asked
-is "brain tumor".
-Every slice of brain_mri shows one, so presence is passed over where the learner has no word on it.
+is "brain tumor". Every slice of brain_mri shows one, so presence is passed over where the learner has no word on it.
 
 Five rounds of 20 slices, from four blocks of consecutive numbers each, five slices of a block (see brain_blocks). The
 reader looks at the proposal. Below Dice 0.2 he throws it away, which counts as one correction. Then he clicks in the
@@ -22,7 +21,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from napari_medclipsam.learning.instant import InstantLearner
 from napari_medclipsam.learning.lite_clicks import largest_error
 from napari_medclipsam.learning.unet import UNetLearner
 from napari_medclipsam.models.lite.model import LiteModel
-from napari_medclipsam.pipeline import PipelineOptions, segment_slice
+from napari_medclipsam.pipeline import segment_slice
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, BLOCKS_A_ROUND, OF_EACH = 5, 4, 5
@@ -52,15 +51,14 @@ _SURE = 8.0
 
 @dataclass(frozen=True)
 class Answers:
-    """Who answers the text and who the clicks, and how one becomes prompts for the other."""
+    """Who answers the text, and who the clicks."""
 
     grounder: Any
     segmenter: Any
-    options: PipelineOptions = field(default_factory=PipelineOptions)
 
     def proposal(self, image: Slice) -> np.ndarray:
         """Return what is proposed, bool."""
-        return segment_slice(image, NAME, self.grounder, self.segmenter, self.options).structures[0].mask_yx
+        return segment_slice(image, NAME, self.grounder, self.segmenter).structures[0].mask_yx
 
 
 def read_slice(image: Slice, truth: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray, int]:

@@ -26,7 +26,7 @@ from napari_medclipsam.learning.lite_training import _frozen_parts, asker_of
 from napari_medclipsam.learning.lite_views import ViewStore
 from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.learning.wrapped import WrappedLite
-from napari_medclipsam.models.contracts import SaliencyMap
+from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 from napari_medclipsam.models.embedding_cache import EmbeddingCache
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import load_litemedsam
@@ -48,6 +48,14 @@ class AlwaysAnswers(WrappedLite):
         """Say where a phrase is seen most."""
         vector = self.base.bank.judge(text, self.base.phrase_vector(text)).vector
         return replace(self.base.grounded(image, text, vector, 0.0), present=True)
+
+
+class BoxesOnly(WrappedLite):
+    """The model without mask prompts, of which LiteMedSAM's own decoder makes little."""
+
+    def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
+        """Outline what clicks and a box describe."""
+        return self.base.masks(embedding, replace(prompts, mask_logits_yx=None))
 
 
 def left_out_model(folder: Path, *, shipped_clicks: bool = False) -> LiteModel:

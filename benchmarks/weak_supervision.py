@@ -26,14 +26,13 @@ import numpy as np
 from brain_blocks import apart_from, example, teaching_rows
 from human_loop import Answers, measured
 from learners import Silent
-from left_out import AlwaysAnswers, left_out_model
+from left_out import AlwaysAnswers, BoxesOnly, left_out_model
 from napari_medclipsam.evaluation.datasets import Sample, read_sample
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.learning.contracts import Budget, Example, Label, Settings
 from napari_medclipsam.learning.gate import judge
 from napari_medclipsam.learning.measuring import measure
 from napari_medclipsam.learning.unet import UNetLearner
-from napari_medclipsam.pipeline import PipelineOptions
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -68,8 +67,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="leave the test rows alone")
     args = parser.parse_args()
     base = left_out_model(args.model)
-    # A decoder that was trained with boxes alone makes little of a mask prompt.
-    zero_shot = Answers(AlwaysAnswers(base), base, PipelineOptions(use_mask=False))
+    zero_shot = Answers(AlwaysAnswers(base), BoxesOnly(base))
     taught = teaching_rows(args.data, 20, args.slices // 20, args.seed)
     examples, taught_dice = proposed(taught, zero_shot)
     found: dict[str, Any] = {"slices": len(taught), "with a proposal": len(examples), "seed": args.seed}
