@@ -22,6 +22,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,10 @@ def measured(rows: list[Sample], answers: Answers) -> dict[str, float]:
     return {"dice": float(np.mean(scores)), "median": float(np.median(scores)), "drawn": float(np.mean(drawn))}
 
 
-def loop(name: str, base: LiteModel, rounds: list[list[Sample]], judged: list[Sample], asked: Any) -> dict[str, Any]:
-    """Return what a reader with one learner sees, round by round."""
+def loop(
+    name: str, base: LiteModel, rounds: list[list[Sample]], judged: list[Sample], asked: Any
+) -> Iterator[dict[str, Any]]:
+    """Yield what a reader with one learner has seen so far, after each round."""
     answers = Answers(AlwaysAnswers(base), base)
     rows: list[dict[str, float]] = []
     start, known = measured(judged, answers), []
@@ -143,7 +146,7 @@ def loop(name: str, base: LiteModel, rounds: list[list[Sample]], judged: list[Sa
                 row |= start
             rows.append(row)
             print(name, number + 1, {k: round(v, 3) for k, v in row.items()}, flush=True)
-    return {"before": start, "rounds": rows}
+            yield {"before": start, "rounds": rows}
 
 
 def main() -> None:
@@ -164,15 +167,11 @@ def main() -> None:
     base = left_out_model(args.model, shipped_clicks=args.shipped_clicks)
     path = RESULTS / ("human_loop-train.json" if args.train else "human_loop.json")
     for name in args.learners:
-        found = json.loads(path.read_text("utf-8"))["human_loop"] if path.exists() else {}
-        found |= {
-            "n_judged": len(judged),
-            "seconds": args.seconds,
-            "seed": args.seed,
-            "shipped clicks": args.shipped_clicks,
-        }
-        found[name] = loop(name, base, rounds, judged, args)
-        path.write_text(json.dumps({"human_loop": found}, indent=1) + "\n", "utf-8")
+        for curve in loop(name, base, rounds, judged, args):
+            found = json.loads(path.read_text("utf-8"))["human_loop"] if path.exists() else {}
+            found |= {"n_judged": len(judged), "seconds": args.seconds, "seed": args.seed}
+            found |= {"shipped clicks": args.shipped_clicks, name: curve}
+            path.write_text(json.dumps({"human_loop": found}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
