@@ -76,11 +76,8 @@ def measured(folder: Path, n_pairs: int) -> dict[str, list[float]]:
         kills.wait_for(worker._project, ("fitting",))
         child = worker._process.find() if worker._process else None
         for number in range(n_pairs):
-            time.sleep(IDLE_S + 0.2)
-            before = _used(child)
-            time.sleep(rng.uniform(0.3, 1.0))
-            if _used(child) == before:
-                raise RuntimeError("the worker does not go on when nobody acts")
+            time.sleep(IDLE_S + rng.uniform(0.2, 1.0))
+            wait_until_at_work(child)
             times["training"].append(timed(worker, model, asked[number % len(asked)]))
             time.sleep(rng.uniform(0.6, 1.4))
             before = _used(child)
@@ -91,6 +88,15 @@ def measured(folder: Path, n_pairs: int) -> dict[str, list[float]]:
     finally:
         worker.cancel()
     return times
+
+
+def wait_until_at_work(process: psutil.Process | None) -> None:
+    """Return when the worker uses the processor; beside much other work its low priority may keep it waiting."""
+    before, deadline = _used(process), time.monotonic() + kills.PATIENCE_S
+    while _used(process) == before:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the worker does not go on when nobody acts")
+        time.sleep(0.01)
 
 
 def _used(process: psutil.Process | None) -> float:
