@@ -214,6 +214,55 @@ def search() -> str:
     return first + "\n\n" + table(["", *keys], [[n, *(f"{row[k]:g}" for k in keys)] for n, row in libraries.items()])
 
 
+def learners_few() -> str:
+    """SAM-Mix beside a U-Net by the number of slices with masks."""
+    found = read("learners_few")
+    keys = ("dice", "sd", "drawn")
+    rows = [
+        [name, row.get("steps", "–"), *(row[k] for k in keys)] for name, row in found.items() if isinstance(row, dict)
+    ]
+    return table([f"test rows, n = {found['n_test']}, {found['minutes']:g} min a fit", "steps", *keys], rows)
+
+
+def human_loop() -> str:
+    """Learning curves of a reader and a learner: what is proposed after each round, and what the reader had to do."""
+    found = read("human_loop")
+    curves = {name: row["rounds"] for name, row in found.items() if isinstance(row, dict)}
+    n = max(map(len, curves.values()))
+    start = next(row["before"] for row in found.values() if isinstance(row, dict))
+    head = [f"Dice proposed, n = {found['n_judged']}", "before", *(f"after {20 * (k + 1)}" for k in range(n))]
+    first = table(head, [[name, start["dice"], *(r["dice"] for r in rows)] for name, rows in curves.items()])
+    head = [
+        "corrections per slice",
+        *(f"round {k + 1}" for k in range(n)),
+        "accepted unchanged, last",
+        "Dice accepted, last",
+    ]
+    last = ("accepted unchanged", "Dice accepted")
+    second = [
+        [name, *(r["corrections"] for r in rows), *(rows[-1][key] for key in last)] for name, rows in curves.items()
+    ]
+    return first + "\n\n" + table(head, second)
+
+
+def weak_supervision() -> str:
+    """A U-Net taught by proposals alone beside those proposals."""
+    found = read("weak_supervision")
+    keys = ("dice", "median", "drawn")
+    rows = [[name, *(found["test"][name][k] for k in keys)] for name in ("proposals", "U-Net")]
+    first = table([f"test rows, n = {found['test']['n']}", *keys], rows)
+    return f"{first}\n\nThe gate: {found['gate']['message']}"
+
+
+def clicks_while_training() -> str:
+    """A click beside the training and while it is held."""
+    found = read("clicks_while_training")
+    rows = [[when, found["n"], *found[when].values()] for when in ("held", "training")]
+    return table(["a click's decoding", "n", "median ms", "p95 ms"], rows) + (
+        f"\n\np95 beside the training / held: {found['p95, training / held']:.2f} (target 2)."
+    )
+
+
 PARTS = (
     text,
     corruptions,
@@ -230,6 +279,10 @@ PARTS = (
     regions,
     questions,
     search,
+    learners_few,
+    human_loop,
+    weak_supervision,
+    clicks_while_training,
 )
 
 

@@ -23,16 +23,18 @@ from napari_medclipsam.learning.lite_clicks import (
     train_clicks,
 )
 from napari_medclipsam.learning.lite_grounding import (
+    SHARES,
     Asker,
     GroundingSettings,
     grounding_loss,
     known_absent,
     questions,
+    shares_of,
     train_grounding,
 )
 from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES
-from napari_medclipsam.learning.lite_training import train_lite
+from napari_medclipsam.learning.lite_training import LiteSettings, train_lite
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook, Structure, phrase_book
@@ -118,6 +120,45 @@ def test_grounding_learns_and_repeats(store: ViewStore) -> None:
     first, second = (train_grounding(store, asker, short, rows.append).state_dict() for _ in range(2))
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not head.training
+
+
+def test_what_is_left_out_teaches_nothing(store: ViewStore) -> None:
+    views = [{**vars(v), "dataset": "breast_us" if k % 2 else "brain_mri"} for k, v in enumerate(store.views)]
+    (store.folder / "views.json").write_text(json.dumps(views))
+    store = ViewStore(store.folder, ["brain_mri"])
+    assert store.rows(validation=False) == [1, 3, 5, 7] and store.rows(validation=True) == []
+    assert store.shown() == {"brain_tumor"}
+    whole = np.memmap(store.folder / "embeddings.f16", np.float16, "r+", shape=store.embeddings.shape)
+    # What is not read can't teach: of these numbers the weights would not be finite.
+    whole[::2] = np.nan
+    settings = GroundingSettings(steps=1, batch=2, seed=3)
+    head = train_grounding(store, Asker(small_book(), hashed), settings, lambda row: None)
+    assert all(torch.isfinite(v).all() for v in head.state_dict().values())
+
+
+def test_what_nobody_shows_any_more_is_never_asked_for(store: ViewStore) -> None:
+    whole = small_book()
+    left = {name: s for name, s in whole.structures.items() if name in ("brain_tumor", "polyp")}
+    asker = Asker(PhraseBook(whole.templates, left, whole.unknown, whole.meaningless, (), ()), hashed)
+    rng = np.random.default_rng(0)
+    # The empty picture: all that is asked for is absent, and an asker with a phrase for it is needed each time.
+    vectors, _, presence = questions(store.views[7], store.bits[7], asker, rng, 40)
+    assert not presence.any() and len(np.unique(vectors, axis=0)) > 4
+
+
+def test_a_body_region_keeps_its_share() -> None:
+    assert shares_of(list(SHARES)) == pytest.approx(list(SHARES.values()))
+    left = ["breast_us", "mni", "hippocampus"]
+    breast, mni, hippocampus = shares_of(left)
+    assert breast == pytest.approx(SHARES["breast_us"])
+    assert mni + hippocampus == pytest.approx(sum(s for name, s in SHARES.items() if GROUPS[name] == "neuro"))
+    assert mni / hippocampus == pytest.approx(SHARES["mni"] / SHARES["hippocampus"])
+
+
+@pytest.mark.parametrize("sets", [["brain"], list(GROUPS)])
+def test_data_sets_that_cannot_be_left_out_are_refused(sets: list[str]) -> None:
+    with pytest.raises(ModelError, match="Can't leave out"):
+        LiteSettings.with_seed(0, sets)
 
 
 def test_clicks_fall_inside_the_error() -> None:

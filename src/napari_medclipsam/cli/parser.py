@@ -292,6 +292,13 @@ def _add_train(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     lite.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of data sets")
     lite.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the weights and the log go")
     lite.add_argument("--seed", type=int, default=0)
+    lite.add_argument(
+        "--leave-out",
+        nargs="+",
+        default=[],
+        metavar="SET",
+        help="data sets to learn nothing from, such as brain_mri lgg: how it does on what it has never seen",
+    )
 
 
 def _add_project(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -33,7 +33,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]
 
 def held_out(store: ViewStore) -> list[int]:
     """Rows of the validation views."""
-    return [i for i, view in enumerate(store.views) if view.validation]
+    return store.rows(validation=True)
 
 
 def calibrate_known(bank: PhraseBank, book: PhraseBook, encode: Encode) -> tuple[float, float, dict[str, float]]:

@@ -257,7 +257,7 @@ def _train_stage(
 
 def _objects(store: ViewStore, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
     """Training rows in a new order each time round, each with an object of it; rows without one are passed over."""
-    training = np.array([i for i, v in enumerate(store.views) if not v.validation])
+    training = store.rows(validation=False)
     while True:
         for row in rng.permutation(training):
             target = object_mask(store.bits[row], rng)

@@ -68,7 +68,7 @@ class Asker:
     Parameters
     ----------
     book : PhraseBook
-        The phrases.
+        The phrases. Structures that are not in it are never asked for.
     encode : callable
         Phrases to float32 (n, 384); every phrasing is encoded once, here.
     """
@@ -121,7 +121,8 @@ def questions(
     areas = {s: int(np.count_nonzero(bits & (1 << STRUCTURES.index(s)))) for s in view.labelled}
     there = [s for s, area in areas.items() if area >= 12]
     # A sliver of a structure is neither there nor not there: it is not asked for.
-    near, far = known_absent(view, {s for s, area in areas.items() if area > 0})
+    absent = known_absent(view, {s for s, area in areas.items() if area > 0})
+    near, far = ([s for s in names if s in asker.book.structures] for names in absent)
     vectors, masks, presence = [], [], []
     for turn in range(count):
         if there and (turn == 0 or (turn == 2 and rng.random() < 0.35)):
@@ -199,16 +200,26 @@ def train_grounding(
 
 
 def _pictures(store: ViewStore, rng: np.random.Generator) -> Iterator[int]:
-    """Rows of training views without end: a data set by `SHARES`, and its views in a new order each time round."""
-    sets = {name: [i for i, v in enumerate(store.views) if v.dataset == name and not v.validation] for name in SHARES}
+    """Rows of training views without end: a data set by its share, and its views in a new order each time round."""
+    training = store.rows(validation=False)
+    sets = {name: [i for i in training if store.views[i].dataset == name] for name in SHARES}
     names = [name for name, rows in sets.items() if rows]
-    shares = np.array([SHARES[name] for name in names])
+    shares = np.array(shares_of(names))
     waiting: dict[str, list[int]] = {name: [] for name in names}
     while True:
         name = str(rng.choice(names, p=shares / shares.sum()))
         if not waiting[name]:
             waiting[name] = [int(i) for i in rng.permutation(sets[name])]
         yield waiting[name].pop()
+
+
+def shares_of(names: Sequence[str]) -> list[float]:
+    """Return how much of the training each of some data sets gets: a body region keeps what it has in `SHARES`."""
+    whole, left = dict.fromkeys(GROUPS.values(), 0.0), dict.fromkeys(GROUPS.values(), 0.0)
+    for name, share in SHARES.items():
+        whole[GROUPS[name]] += share
+        left[GROUPS[name]] += share if name in names else 0.0
+    return [SHARES[name] * whole[GROUPS[name]] / left[GROUPS[name]] for name in names]
 
 
 def _batch(

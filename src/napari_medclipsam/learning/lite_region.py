@@ -25,9 +25,10 @@ def fit_region(store: ViewStore, probe: RegionProbe, iterations: int = 60) -> di
     iterations : int
         Of L-BFGS.
     """
-    features = torch.cat([summary(torch.from_numpy(e.astype("float32"))[None]) for e in store.embeddings[: len(store)]])
-    regions = torch.tensor([REGIONS.index(GROUPS[view.dataset]) for view in store.views])
-    held = torch.tensor([view.validation for view in store.views])
+    rows = sorted(store.rows(validation=False) + store.rows(validation=True))
+    features = torch.cat([summary(torch.from_numpy(store.embeddings[i].astype("float32"))[None]) for i in rows])
+    regions = torch.tensor([REGIONS.index(GROUPS[store.views[i].dataset]) for i in rows])
+    held = torch.tensor([store.views[i].validation for i in rows])
     probe.centre.copy_(features[~held].mean(0))
     probe.spread.copy_(features[~held].std(0).clamp(min=1e-3))
     # Each region counts the same, however many pictures it has.

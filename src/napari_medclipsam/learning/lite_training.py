@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from napari_medclipsam.learning.lite_embedding_scale import calibrate_scale
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_region_views import pool_views
+from napari_medclipsam.learning.lite_samples import GROUPS
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
@@ -46,19 +47,45 @@ CLICK_DATASETS = ("brain_mri", "breast_us", "polyps")
 
 @dataclass(frozen=True)
 class LiteSettings:
-    """One run of the training; the defaults made the weights that ship."""
+    """One run of the training; the defaults made the weights that ship.
+
+    Parameters
+    ----------
+    seed : int
+        Of the pictures.
+    views : int, optional
+        Encode only so many.
+    left_out : tuple of str
+        Data sets that nothing is learnt from, as `lite_samples.GROUPS` names them. What only they show is never asked
+        for in training, and its phrases stay known: the model answers them by what it has made of others.
+    grounding, clicks
+        Of the head and of the decoder.
+    """
 
     seed: int = 0
     views: int | None = None
+    left_out: tuple[str, ...] = ()
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
     embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
 
     @classmethod
-    def with_seed(cls, seed: int) -> LiteSettings:
-        """Return the defaults with one seed for everything."""
+    def with_seed(cls, seed: int, left_out: Sequence[str] = ()) -> LiteSettings:
+        """Return the defaults with one seed for data, grounding and clicks.
+
+        Raises
+        ------
+        ModelError
+            If there is no such data set to leave out, or none would be left.
+        """
+        unknown = sorted(set(left_out) - set(GROUPS))
+        if unknown or set(left_out) == set(GROUPS):
+            raise ModelError(
+                f"Can't leave out {', '.join(unknown) or 'every data set'}; the data sets are {', '.join(GROUPS)}."
+            )
         return cls(
             seed,
+            left_out=tuple(left_out),
             grounding=GroundingSettings(seed=seed),
             clicks=ClickSettings(seed=seed),
             embedding=EmbeddingSettings(seed=seed),
@@ -103,7 +130,7 @@ def train_lite(
     encode_views(
         data, work, build_encoder(litemedsam.image_encoder, "cpu"), settings.seed, settings.views, log.encoding
     )
-    store = ViewStore(work)
+    store = ViewStore(work, settings.left_out)
     head = _grounding(work, store, texts, settings.grounding, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
     embed_regions(data, output, store, texts, frozen["lite_medsam.pth"], settings.embedding, log.row)
@@ -139,7 +166,8 @@ def embed_regions(
     """
     regions = pool_views(store, output / "work" / "regions", settings.seed)
     taught = Taught(regions, store.views, Concepts.of(phrase_book(), read_films(data)), texts)
-    rows, held = parted(store.views)
+    seen = {*store.rows(validation=False), *store.rows(validation=True)}
+    rows, held = ([row for row in part if row in seen] for part in parted(store.views))
     heads = train_embedding(taught, rows, settings, lambda row: log({"regions": row}))
     scale, figures = calibrate_scale(heads, taught, held)
     log({"regions, validation": {k: round(v, 4) for k, v in figures.items()}, "scale": round(scale, 2)})
@@ -162,10 +190,18 @@ def _grounding(
         head = GroundingHead()
         head.load_state_dict(load_file(path))
         return head.eval()
-    asker = Asker(phrase_book(), texts)
-    head = train_grounding(store, asker, settings, lambda row: log.row({"grounding": row}))
+    head = train_grounding(store, asker_of(store, texts), settings, lambda row: log.row({"grounding": row}))
     save_tensors(path, head.state_dict())
     return head
+
+
+def asker_of(store: ViewStore, texts: TextEncoder) -> Asker:
+    """Return who asks for what some picture shows: what is nowhere to be seen would be learnt as never there."""
+    book = phrase_book()
+    if store.left_out:
+        shown = store.shown()
+        book = replace(book, structures={name: s for name, s in book.structures.items() if name in shown})
+    return Asker(book, texts)
 
 
 def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: ClickSettings, log: _Log) -> ClickDecoder:

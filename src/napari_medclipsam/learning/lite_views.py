@@ -7,7 +7,7 @@ reads the stored embeddings. A run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from PIL import Image
 
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.learning.lite_augment import augment
-from napari_medclipsam.learning.lite_samples import Sample, collect
+from napari_medclipsam.learning.lite_samples import STRUCTURES, Sample, collect
 from napari_medclipsam.models.lite.preprocess import CANVAS, Fit, to_canvas
 
 EMBEDDING_SHAPE = (256, 64, 64)
@@ -88,10 +88,12 @@ class ViewStore:
     ----------
     folder : pathlib.Path
         Where the arrays are.
+    left_out : collection of str
+        Data sets that are not to be seen: no row of `rows` is theirs.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, left_out: Collection[str] = ()) -> None:
+        self.folder, self.left_out = folder, frozenset(left_out)
         self.views = [View(**row) for row in json.loads((folder / "views.json").read_text(encoding="utf-8"))]
         shape = (self._planned(), *EMBEDDING_SHAPE)
         self.embeddings = np.memmap(folder / "embeddings.f16", np.float16, "r", shape=shape)
@@ -103,6 +105,17 @@ class ViewStore:
 
     def __len__(self) -> int:
         return len(self.views)
+
+    def rows(self, *, validation: bool) -> list[int]:
+        """Return the rows that teach, or those held out to watch it."""
+        return [i for i, v in enumerate(self.views) if v.validation == validation and v.dataset not in self.left_out]
+
+    def shown(self) -> set[str]:
+        """Return the structures that a mask of some row that teaches shows (reads all masks)."""
+        seen = np.bitwise_or.reduce(
+            [np.bitwise_or.reduce(self.bits[i], axis=None) for i in self.rows(validation=False)]
+        )
+        return {name for position, name in enumerate(STRUCTURES) if seen >> position & 1}
 
 
 def encode_views(
