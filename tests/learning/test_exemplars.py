@@ -95,6 +95,20 @@ def test_a_tumour_at_random_places_is_left_to_the_kernel():
     assert choose_mix(slices, lambda _: None) is None
 
 
+def test_a_slice_is_not_judged_by_its_neighbours_where_there_are_other_patients():
+    """A lump in another place in each patient, at the same place in both of a patient's slices, that has no gray."""
+    rows, columns = np.mgrid[:48, :44]
+    pairs = []
+    for number, (y, x) in enumerate([(12, 12), (34, 14), (16, 32), (36, 30)]):
+        lump = np.hypot(rows - y, columns - x) <= 6
+        kernel = 0.8 * ndimage.gaussian_filter(lump.astype(np.float32), 2.5)
+        pixels = (ndimage.gaussian_filter(np.random.default_rng(number).random((48, 44)), 3) * 900 - 330).clip(0, 255)
+        pairs += [(Exemplar.of(Slice(pixels.astype(np.uint8)), lump, 1.0), kernel, f"p{number}")] * 2
+    as_one = choose_mix([HeldOut(e, k) for e, k, _ in pairs], lambda _: None)
+    assert as_one is not None and as_one.weight >= 0.5
+    assert choose_mix([HeldOut(e, k, patient) for e, k, patient in pairs], lambda _: None) is None
+
+
 def test_with_a_single_slice_there_is_nothing_to_choose_on():
     empty = [HeldOut(exemplar(n, empty=True), np.zeros((48, 44), np.float32)) for n in (1, 2)]
     assert choose_mix([HeldOut(exemplar(0), np.zeros((48, 44), np.float32)), *empty], lambda _: None) is None

@@ -48,12 +48,13 @@ _SMOOTH_CELLS = 0.7
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A slice that teaches: its cells, which of the canvas they are, and the slice itself; None after a refusal."""
+    """A slice that teaches: its cells, which of the canvas they are, itself (None after a refusal), and whose it is."""
 
     cells: SliceCells
     inside: np.ndarray
     fit: Fit
     exemplar: Exemplar | None
+    patient: str
 
 
 class InstantLearner:
@@ -213,9 +214,10 @@ def _most_telling(examples: list[Example], name: str, rng: np.random.Generator, 
 
 def _fitted(name: str, phrases: tuple[str, ...], seen: list[_Seen], rng: np.random.Generator, step: _Teller) -> Taught:
     """Fit the kernel, and choose what the exemplars have to say beside it."""
-    kernel, held_out = fit_kernel([one.cells for one in seen], rng, lambda at, loss: step(0.6 * at, loss))
+    cells, patients = [one.cells for one in seen], [one.patient for one in seen]
+    kernel, held_out = fit_kernel(cells, patients, rng, lambda at, loss: step(0.6 * at, loss))
     slices = [
-        HeldOut(one.exemplar, _kernel_map(logits, one.inside, _on_grid(one.fit, one.exemplar.gray)))
+        HeldOut(one.exemplar, _kernel_map(logits, one.inside, _on_grid(one.fit, one.exemplar.gray)), one.patient)
         for one, logits in zip(seen, held_out, strict=True)
         if one.exemplar is not None
     ]
@@ -237,7 +239,7 @@ def _seen(base: LiteModel, name: str, examples: list[Example], step: Callable[[f
         rejected = None if label.rejected is None else cell_shares(label.rejected)[inside]
         known = slice_cells(features, shares, rejected, label.trust, is_refusal=label.is_refusal)
         exemplar = None if label.is_refusal else Exemplar.of(image, example.labels[name].mask_yx, label.trust)
-        found.append(_Seen(known, inside, Fit.of(image.shape_yx), exemplar))
+        found.append(_Seen(known, inside, Fit.of(image.shape_yx), exemplar, example.patient))
     if not any(one.cells.is_empty is False for one in found):
         raise LearningError(
             f"Every slice with a mask of {name} has no contrast, or the mask is smaller than a pixel of 256; "

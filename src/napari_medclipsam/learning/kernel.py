@@ -105,7 +105,7 @@ def _score(logits: np.ndarray, best: int) -> float:
 
 
 def fit_kernel(
-    slices: list[SliceCells], rng: np.random.Generator, step: Callable[[float, float], None]
+    slices: list[SliceCells], patients: Sequence[str], rng: np.random.Generator, step: Callable[[float, float], None]
 ) -> tuple[Kernel, list[np.ndarray]]:
     """Fit a kernel: logistic regression with a ridge penalty, by L-BFGS.
 
@@ -113,6 +113,8 @@ def fit_kernel(
     ----------
     slices : list of SliceCells
         At least one shows the structure.
+    patients : sequence of str
+        Whose each is, see `contracts.Example`.
     rng : numpy.random.Generator
         Chooses cells where there are very many.
     step : callable
@@ -123,7 +125,8 @@ def fit_kernel(
     Kernel
         Learnt from all slices.
     list of numpy.ndarray
-        For each slice the logits of its cells under a kernel that has not learnt from it, as far as there are others.
+        For each slice the logits of its cells under a kernel that has not learnt from it, nor, where several patients
+        show the structure, from its patient; as far as there are others.
     """
     solver = _Solver(slices, rng)
     every = np.arange(len(slices))
@@ -133,22 +136,29 @@ def fit_kernel(
     weights, bias = solver.plain()
     covered = [float((s.shares > 0.5).sum()) for s in slices if (s.shares > 0.5).any()]
     best = max(_FEWEST_BEST, round(_BEST_SHARE * float(np.median(covered)))) if covered else _FEWEST_BEST
-    held_out = _held_out(solver, slices, lambda fraction: step(0.7 + 0.3 * fraction, loss))
+    held_out = _held_out(solver, slices, patients, lambda fraction: step(0.7 + 0.3 * fraction, loss))
     scores = [_score(logits, best) for logits in held_out]
     verdict = _calibrated(scores, [s.is_empty for s in slices])
     return Kernel(weights, bias, best, verdict), held_out
 
 
-def _held_out(solver: _Solver, slices: list[SliceCells], step: Callable[[float], None]) -> list[np.ndarray]:
+def _held_out(
+    solver: _Solver, slices: list[SliceCells], patients: Sequence[str], step: Callable[[float], None]
+) -> list[np.ndarray]:
     """Return the logits of each slice under a kernel that has not learnt from it, as far as there are others."""
-    n_there = sum(s.is_empty is False for s in slices)
+    # What shows the structure is dealt out first, so that every kernel has some.
+    order = sorted(range(len(slices)), key=lambda i: slices[i].is_empty is not False)
+    shown = [i for i in order if slices[i].is_empty is False]
+    are_several = len({patients[i] for i in shown}) > 1
+    groups: dict[object, list[int]] = {}
+    for i in order:
+        groups.setdefault(patients[i] if are_several else i, []).append(i)
+    n_there = sum(any(slices[i].is_empty is False for i in group) for group in groups.values())
     folds = min(_FOLDS, n_there) if n_there > 1 else 1
     found = [np.zeros(0, np.float32)] * len(slices)
-    # Those that show the structure are dealt out first, so that every kernel has some.
-    order = sorted(range(len(slices)), key=lambda i: slices[i].is_empty is not False)
     start = solver.state()
     for fold in range(folds):
-        held = [i for place, i in enumerate(order) if place % folds == fold]
+        held = [i for place, group in enumerate(groups.values()) if place % folds == fold for i in group]
         rest = np.array([i for i in range(len(slices)) if i not in held or folds == 1])
         solver.restore(start)
         for done in range(0, _FOLD_ITERATIONS if folds > 1 else 0, _AT_A_TIME):

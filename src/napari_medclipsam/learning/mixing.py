@@ -21,7 +21,7 @@ _BEST_SHARE, _FEWEST_BEST = 0.25, 4
 _CENTRE, _SLOPE = 0.5, 0.8
 # Each slice that is asked costs some registrations.
 _MOST_SHOWN, _MOST_EMPTY = 6, 2
-#: Half and half does best on other volumes, which a few slices of one volume do not tell. They must be so much better
+#: Half and half does best on other volumes, which a few slices of one patient do not tell. They must be so much better
 #: drawn with another weight, the more so the worse the kernel draws by itself.
 _USUAL, _PULL = 0.5, 1.0
 
@@ -36,10 +36,13 @@ class HeldOut:
         The slice.
     kernel_yx : numpy.ndarray
         float32 in [0, 1], on the grid of the exemplar.
+    patient : str
+        Whose it is, see `contracts.Example`.
     """
 
     exemplar: Exemplar
     kernel_yx: np.ndarray
+    patient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,10 @@ class Mix:
 def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
     """Return the mix that draws slices best which neither kernel nor exemplars had seen; None for the kernel alone.
 
-    The Dice coefficient over all their pixels together decides, with a pull towards half and half. A single slice with
-    the structure is left to the kernel: there is nothing to compare on.
+    The Dice coefficient over all their pixels together decides. Where there are several patients, only the others vote
+    for a slice: neighbours know it nearly as well as itself. Slices of a single patient say little about others, so
+    there is a pull towards half and half. A single slice with the structure is left to the kernel: there is nothing to
+    compare on.
 
     Parameters
     ----------
@@ -96,16 +101,23 @@ def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix 
     empty = [one for one in slices if not one.exemplar.shares.any()]
     if len(shown) < 2:
         return None
-    asked = shown[:_MOST_SHOWN] + empty[:_MOST_EMPTY]
+    are_several = len({one.patient for one in shown}) > 1
+    asked = _spread(shown, _MOST_SHOWN) + _spread(empty, _MOST_EMPTY)
     voted = []
     for number, one in enumerate(asked):
         step(number / len(asked))
-        others = [other.exemplar for other in slices if other is not one]
+        others = [o.exemplar for o in slices if (o.patient != one.patient if are_several else o is not one)]
         voted.append(votes(one.exemplar.gray, others))
     dices = np.array([_pooled_dice(asked, voted, weight) for weight in WEIGHTS])
-    pulled = dices - _PULL * (1 - dices[0]) * (np.array(WEIGHTS) - _USUAL) ** 2
-    weight = WEIGHTS[int(np.argmax(pulled))]
+    if not are_several:
+        dices -= _PULL * (1 - dices[0]) * (np.array(WEIGHTS) - _USUAL) ** 2
+    weight = WEIGHTS[int(np.argmax(dices))]
     return Mix(weight, tuple(one.exemplar for one in slices)) if weight else None
+
+
+def _spread(slices: Sequence[HeldOut], most: int) -> list[HeldOut]:
+    """Return some slices, evenly over all of them: neighbours are of one patient."""
+    return [slices[i] for i in np.linspace(0, len(slices) - 1, min(most, len(slices))).round().astype(int)]
 
 
 def _mixed(weight: float, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
