@@ -69,3 +69,26 @@ def test_held_out_phrases_are_not_taken_for_unclear(bank: PhraseBank, encode: Te
     limited = PhraseBank(phrase_book(), bank.taught, bank.untaught, -1.0, -2.0)
     heldout = [phrase for structure in phrase_book().structures.values() for phrase in structure.heldout]
     assert all(limited.judge(phrase, vector).known for phrase, vector in zip(heldout, encode(heldout), strict=True))
+
+
+@pytest.mark.parametrize("what", ["dog in the left lung", "fluid within the lung", "mass in the right lung"])
+def test_what_lies_in_an_organ_is_not_the_organ(bank: PhraseBank, encode: TextEncoder, what: str) -> None:
+    found = bank.judge(what, encode([what])[0])
+    assert not found.known and found.structure in ("left_lung", "lungs", "right_lung")
+
+
+@pytest.mark.parametrize("known", ["lung of the left side", "head of the hippocampus", "base of the right lung"])
+def test_a_part_of_an_organ_is_still_the_organ(bank: PhraseBank, encode: TextEncoder, known: str) -> None:
+    assert not bank.unheard(known)
+    assert not bank._is_inside(known, bank.judge(known, encode([known])[0]).structure)
+
+
+def test_no_phrase_of_the_book_is_taken_for_something_in_an_organ(bank: PhraseBank) -> None:
+    for structure in phrase_book().structures.values():
+        for phrase in (*structure.phrases, *structure.heldout):
+            assert not bank._is_inside(phrase, structure.name) and not bank.unheard(phrase), phrase
+
+
+def test_words_that_no_phrase_has_are_unheard(bank: PhraseBank) -> None:
+    assert bank.unheard("Is there a collapsed left lung?") == ("collapsed",)
+    assert bank.unheard("metastatic brain tumors") == ("metastatic",)

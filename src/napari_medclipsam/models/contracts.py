@@ -234,6 +234,10 @@ class KnowsPhrases(Protocol):
         """Return whether a phrase is known, and the known phrase that is nearest in meaning."""
         ...
 
+    def unheard(self, text: str) -> tuple[str, ...]:
+        """Return the words of a phrase, known as a whole or not, that are in no phrase of the vocabulary."""
+        ...
+
 
 @runtime_checkable
 class RegionEncoder(TextImageEncoder, Protocol):

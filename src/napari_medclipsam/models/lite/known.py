@@ -19,6 +19,9 @@ _SIDES = {"left": 1, "right": 2}
 DENIALS = frozenset(
     ["no", "not", "without", "absent", "absence", "negative", "free", "never", "none", "nothing", "neither", "nor"]
 )
+# What lies in an organ is not the organ: to a text encoder "fluid in the left lung" is a left lung.
+_PLACED = re.compile(r"\b(?:in|of|within|inside|on|at|near|around|over|behind|beside)\b")
+_FINDINGS = frozenset(["brain_tumor", "breast_lesion", "polyp", "ground_glass_opacities", "consolidation"])
 # "rigth" and "lfet" reach it; a taught word never does.
 _MISTYPED_SIDE = 0.75
 
@@ -26,6 +29,17 @@ _MISTYPED_SIDE = 0.75
 def words(phrase: str) -> set[str]:
     """The words of a phrase in lower case."""
     return set(re.findall(r"[^\W\d_]+", phrase.casefold()))
+
+
+# An organ's part is named by them, and the organ is meant.
+_WHOLES = words(
+    "all area areas base border body contour edge half image outline parenchyma part picture portion region scan "
+    "section shape shadow side silhouette slice structure tip tissue top view whole zone"
+)
+_SMALL = words(
+    "a an and any are at both by do does for from has here i is it its of on or s see some that there these this "
+    "those to was what where which with you"
+)
 
 
 def sides(phrase: str) -> int:
@@ -104,6 +118,11 @@ class PhraseBank:
         self._wide = (taught.astype(np.float32), untaught.astype(np.float32))
         self._sides = np.repeat([sides(phrase) for phrase in self._phrases], len(_FRAMES))
         self._words = set().union(*map(words, self._phrases))
+        organs = [one for one in book.structures.values() if one.name not in _FINDINGS]
+        self._organ_words = set().union(*(words(phrase) for one in organs for phrase in one.phrases)) - _SMALL
+        held_out = (phrase for one in book.structures.values() for phrase in one.heldout)
+        told = self._words.union(*map(words, held_out), *map(words, book.templates))
+        self._heard = {_singular(word) for word in told | _SMALL | _WHOLES}
 
     @classmethod
     def build(cls, book: PhraseBook, encode: Callable[[Sequence[str]], np.ndarray]) -> PhraseBank:
@@ -125,9 +144,9 @@ class PhraseBank:
         """Place a phrase and its vector (384,) in the vocabulary."""
         similarity, margin, row = self.scores(phrase, vector)
         near = similarity >= self.least_similarity and margin >= self.least_margin
-        known = near and not self._is_unclear(phrase)
-        between = vector + self._wide[0][row]
         position = row // len(_FRAMES)
+        known = near and not self._is_unclear(phrase) and not self._is_inside(phrase, self._names[position])
+        between = vector + self._wide[0][row]
         return Familiarity(self._phrases[position], self._names[position], known, between / np.linalg.norm(between))
 
     def _is_unclear(self, phrase: str) -> bool:
@@ -139,3 +158,19 @@ class PhraseBank:
             for side in _SIDES
         )
         return bool(named & DENIALS) or mistyped or not named & self._words
+
+    def _is_inside(self, phrase: str, structure: str) -> bool:
+        """Whether something in an organ is named, and taken for the organ."""
+        parts = _PLACED.split(phrase.casefold(), maxsplit=1)
+        if structure in _FINDINGS or len(parts) < 2:
+            return False
+        what, where = words(parts[0]) - _SMALL - {"the"}, words(parts[1])
+        return bool(what) and not what & (self._organ_words | _WHOLES) and bool(where & self._organ_words)
+
+    def unheard(self, phrase: str) -> tuple[str, ...]:
+        """Return the words of a phrase that stand in no phrase of the book: what is asked for leaves them out."""
+        return tuple(sorted(word for word in words(phrase) if _singular(word) not in self._heard))
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if word.endswith("s") and len(word) > 3 else word

@@ -239,6 +239,10 @@ class LiteModel:
         familiarity = self._familiarity(" ".join(text.split()))
         return familiarity.known, familiarity.nearest_phrase
 
+    def unheard(self, text: str) -> tuple[str, ...]:
+        """See `KnowsPhrases`."""
+        return self.bank.unheard(text)
+
     def _familiarity(self, phrase: str) -> Familiarity:
         return self.bank.judge(phrase, self.phrase_vector(phrase))
 
