@@ -47,7 +47,7 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     assert code == 0 and json.loads(out)["total"]["gain"] > 0.9
     (scan, *_) = (folder.parent / "scans").iterdir()
     segment = ("segment", scan, "--text", "disk", "--model", "blind")
-    code, _, err = run(*segment, "--project", folder)
+    code, _, err = run(*segment[:-1], "lite", "--project", folder)
     assert code == 2 and "was learnt on blind, and this is both" in err
     monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     assert 'does not know "disk"' in run(*segment)[2]
@@ -112,3 +112,18 @@ def test_learn_from_captions(run, tmp_path, monkeypatch):
     code, _, err = run("learn", "clip", one, "--model", model)
     assert code == 2 and "at least two different captions are needed; there are 1" in err
     assert not (tmp_path / "data" / "one-clip").exists()
+
+
+def test_a_table_of_captions_is_no_project(run, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("image,caption\na.png,a mass\n")
+    code, _, err = run("learn", pairs)
+    assert code == 2 and "medclipsam learn clip" in err
+
+
+def test_a_model_that_is_not_installed_is_told_before_anything_is_made(run, png, tmp_path):
+    pairs = tmp_path / "in" / "pairs.csv"
+    rows = [f"{png[0].name},a mass in the picture", f"{png[0].name},no mass in the picture"]
+    pairs.write_text("\n".join(["image,caption", *rows]))
+    code, _, err = run("learn", "clip", pairs)
+    assert code == 2 and "models fetch biomedclip" in err and not (tmp_path / "in" / "pairs-clip").exists()

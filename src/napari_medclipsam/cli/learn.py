@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
+from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.contracts import Budget, Settings
 from napari_medclipsam.learning.loading import device_of
 from napari_medclipsam.learning.run import Request
@@ -24,6 +25,11 @@ _LOOK_S = 0.5
 
 def run(args: Namespace) -> int:
     """Learn from the accepted slices of a project."""
+    if args.project.is_file():
+        raise LearningError(
+            f"{args.project} is a file, not a project. If it is a table of images and captions, say: medclipsam learn "
+            f"clip {args.project}"
+        )
     read_document(args.project / "project.json", PROJECT_FORMAT)
     return work(args.project, Request(args.learner, settings_of(args, args.devices), ASKED_BY), args)
 

@@ -10,6 +10,8 @@ from napari_medclipsam.learning.captions import read_captions
 from napari_medclipsam.learning.clip_home import home_for, open_home
 from napari_medclipsam.learning.clip_losses import ContrastSettings
 from napari_medclipsam.learning.clip_request import LORA_RATE, ClipRequest, ClipTraining
+from napari_medclipsam.models.registry import OPEN_CLIP_PREFIXES, find_entry
+from napari_medclipsam.models.store import ModelState, not_installed, state_of
 
 
 def run(args: Namespace) -> int:
@@ -21,6 +23,10 @@ def run(args: Namespace) -> int:
     # Here first, so that what is wrong is known before anything is loaded or written.
     for note in read_captions(args.pairs, "").notes:
         print(f"medclipsam: {note}", file=sys.stderr)
+    if not args.model.startswith(OPEN_CLIP_PREFIXES):
+        entry = find_entry(args.model)
+        if state_of(entry) is ModelState.NOT_INSTALLED:
+            raise not_installed(entry)
     home = home_for(args.pairs) if args.output is None else args.output
     open_home(home, args.pairs)
     if not args.json:

@@ -45,7 +45,9 @@ def _list(args: Namespace) -> int:
         print(json.dumps([_row(v) for v in versions], ensure_ascii=False, indent=2))
         return DONE
     if not versions:
-        print("Nothing was learnt in this project yet. Start with: medclipsam learn PROJECT --learner instant")
+        is_clip = find_home(args.project) == args.project
+        start = "medclipsam learn clip PAIRS" if is_clip else "medclipsam learn PROJECT --learner instant"
+        print(f"Nothing was learnt here yet. Start with: {start}")
         return DONE
     things, figure = ("PAIRS", "RECALL") if find_home(args.project) == args.project else ("SLICES", "DICE")
     rows = [["VERSION", "STATE", "LEARNER", things, figure, "GAIN (AT LEAST)", "SIZE", "MADE"]]
