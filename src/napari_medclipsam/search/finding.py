@@ -108,14 +108,8 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     phrase = " ".join(text.split())
     if not phrase:
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-    book = prompt_book()
-    question = book.question(phrase)
-    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
-    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
-    asked = _mean(encoder.embed_text(wordings))
-    others = encoder.embed_text([*question.negative, *book.null, *book.meaningless])
-    name, structure = _structure(index, encoder, phrase)
-    hits = index.nearest(asked, others, scope, top, structure)
+    name, structure = known_structure(index, encoder, phrase)
+    hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure)
     found = _found(index, hits, encoder.scale, f'"{phrase}"')
     if structure is not None:
         told = "" if name.casefold() == phrase.casefold() else f'"{phrase}" is looked for as "{name}". '
@@ -125,6 +119,18 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
         return found
     caution = f'The model was not taught "{phrase}" (the nearest that it knows: {nearest}), so this is a guess.'
     return replace(found, message=f"{caution} {found.message}", is_known=False)
+
+
+def text_vectors(encoder: RegionEncoder, phrase: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vector that stands for a phrase, (d,), and those of what it must not be mistaken for, (k, d)."""
+    book = prompt_book()
+    question = book.question(phrase)
+    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
+    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
+    return (
+        _mean(encoder.embed_text(wordings)),
+        encoder.embed_text([*question.negative, *book.null, *book.meaningless]),
+    )
 
 
 def find_like(
@@ -160,7 +166,7 @@ def find_like(
     return _found(index, hits, encoder.scale, "this region")
 
 
-def _structure(index: Index, encoder: RegionEncoder, phrase: str) -> tuple[str, Structure | None]:
+def known_structure(index: Index, encoder: RegionEncoder, phrase: str) -> tuple[str, Structure | None]:
     """Return the structure that a phrase names, with the classes of the project that are it; None where it is none.
 
     A kind ("glioma") is looked for as its structure, for presence does not tell kinds apart; a class that was accepted

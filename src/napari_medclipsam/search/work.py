@@ -106,11 +106,7 @@ class IndexRequest:
         """Build; raises as `building.build` and `ModelError` where the model makes no vectors."""
         encoder, shelf = require_encoder(grounder), self._shelf
         project, version, n_done = shelf.project, index_version(encoder), 0
-        todo = [
-            case
-            for case in out_of_date(project, shelf.store, version, self._cases)
-            if not self._leave_out(case)
-        ]
+        todo = [case for case in out_of_date(project, shelf.store, version, self._cases) if not self._leave_out(case)]
         total = n_to_look_at(project, shelf.store, version, todo)
 
         def told(n: int) -> None:
