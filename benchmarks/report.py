@@ -214,6 +214,15 @@ def search() -> str:
     return first + "\n\n" + table(["", *keys], [[n, *(f"{row[k]:g}" for k in keys)] for n, row in libraries.items()])
 
 
+def slices() -> str:
+    """Which slices of volumes a text finds."""
+    found = read("slices")
+    ways = found["ways"]
+    rows = [[key, *(ways[way][key] for way in ways)] for key in ways["presence"]]
+    counts = [[key, value] for key, value in found["counts"].items()]
+    return table(["", *ways], rows) + "\n\n" + table(["", ""], counts)
+
+
 PARTS = (
     text,
     corruptions,
@@ -230,6 +239,7 @@ PARTS = (
     regions,
     questions,
     search,
+    slices,
 )
 
 

@@ -110,7 +110,7 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
     name, structure = known_structure(index, encoder, phrase)
     hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure)
-    found = _found(index, hits, encoder.scale, f'"{phrase}"')
+    found = _found(index, hits, encoder.scale, f'"{name or phrase}"')
     if structure is not None:
         told = "" if name.casefold() == phrase.casefold() else f'"{phrase}" is looked for as "{name}". '
         return replace(found, message=told + found.message)
