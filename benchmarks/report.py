@@ -263,6 +263,15 @@ def clicks_while_training() -> str:
     )
 
 
+def slices() -> str:
+    """Which slices of volumes a text finds."""
+    found = read("slices")
+    ways = found["ways"]
+    rows = [[key, *(ways[way][key] for way in ways)] for key in ways["presence"]]
+    counts = [[key, value] for key, value in found["counts"].items()]
+    return table(["", *ways], rows) + "\n\n" + table(["", ""], counts)
+
+
 PARTS = (
     text,
     corruptions,
@@ -283,6 +292,7 @@ PARTS = (
     human_loop,
     weak_supervision,
     clicks_while_training,
+    slices,
 )
 
 

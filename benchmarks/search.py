@@ -1,12 +1,15 @@
-"""What searching 100,000 regions costs, beside libraries for it that would have to be installed.
+"""What searching 100,000 regions costs, beside libraries for it, and whether the right slices are found.
 
-    python benchmarks/search.py [--also FOLDER]
+    python benchmarks/search.py [--also FOLDER] [--slices DATA]
 
-An index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250, and
-again in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and memory.
-FOLDER may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same vectors, and
-queries that are near to some of them. Writes benchmarks/results/search.json. Processor time is that of
-all threads together, and leaves out other work on the machine.
+With `--slices` alone the question is which slice: the FLAIR volumes of the test patients of volumes/lgg become a
+project, which is indexed and searched for a text as the program does it. Writes benchmarks/results/slices.json.
+
+Else an index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250,
+and again in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and
+memory. FOLDER may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same
+vectors, and queries that are near to some of them. Writes benchmarks/results/search.json. Processor time is that of all
+threads together, and leaves out other work on the machine.
 """
 
 from __future__ import annotations
@@ -24,14 +27,24 @@ from typing import Any
 
 import numpy as np
 import psutil
+from sklearn.metrics import roc_auc_score
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.images.io import read_mask
+from napari_medclipsam.models.registry import load
+from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.studies import images_in
+from napari_medclipsam.search.building import build, index_version
+from napari_medclipsam.search.finding import known_structure, text_vectors
 from napari_medclipsam.search.index import Index
 from napari_medclipsam.search.rows import HASH_BYTES, CaseRows, Kind, Row
 from napari_medclipsam.search.store import Store
 
 RESULTS = Path(__file__).parent / "results"
 N, WIDTH, PER_SLICE, TOP, QUERIES = 100_000, 256, 10, 20, 200
+QUERY = "brain tumor"
+# Of volumes/lgg, by name.
+PATIENTS = {"train": slice(10), "test": slice(-4, None)}
 
 
 def vectors() -> np.ndarray:
@@ -138,11 +151,11 @@ def others(data: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
         return (lambda q: index.knn_query(q, TOP)[0][0]), index.add_items
 
     table: dict[str, Any] = {}
-    for build in (numpy_product, faiss_flat, faiss_hnsw, usearch, hnswlib):
-        name = build.__name__.replace("_", " ")
+    for library in (numpy_product, faiss_flat, faiss_hnsw, usearch, hnswlib):
+        name = library.__name__.replace("_", " ")
         try:
             started = time.process_time()
-            search, add = build()
+            search, add = library()
         except ImportError:
             continue
         built = time.process_time() - started
@@ -160,10 +173,64 @@ def others(data: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
     return table
 
 
+def which_slices(data: Path, on: str) -> dict[str, Any]:
+    """Rank the slices of volumes for a text through an index: as the program does it, and by vectors alone."""
+    model, folder = load("lite"), data / "volumes" / "lgg"
+    names = sorted(path.name.removesuffix("_tumor.nii.gz") for path in folder.glob("*_tumor.nii.gz"))
+    with tempfile.TemporaryDirectory() as work, Project.create(Path(work) / "project", [], "benchmark") as project:
+        truths = {}
+        for name in names[PATIENTS[on]]:
+            ((_, study),) = project.add(images_in(folder / f"{name}_flair.nii.gz"))
+            image = study.read(project.folder)
+            mask = read_mask(folder / f"{name}_tumor.nii.gz", image) > 0
+            truths[study.case] = study.grid.view(image).to_turned(mask).any(axis=(1, 2))
+        store, started = Store(project.folder), time.process_time()
+        n = sum(done.n_new for done in build(project, store, model))
+        spent, size = time.process_time() - started, sum(path.stat().st_size for path in store.folder.iterdir())
+        index = Index(project, store, index_version(model))
+        index.refresh()
+        _, structure = known_structure(index, model, QUERY)
+        table = {}
+        for way, asked_for in {"presence": structure, "vectors alone": None}.items():
+            hits = index.nearest(*text_vectors(model, QUERY), top=n, structure=asked_for).best
+            table[way] = told_apart([(h.case, bool(truths[h.case][h.row.at.index]), h.is_claimed) for h in hits])
+    counts = {
+        "slices": len(hits),
+        "with tumour": sum(bool(truths[h.case][h.row.at.index]) for h in hits),
+        "indexing, processor s a slice": round(spent / n, 3),
+        "on disk, kB a slice": round(size / 1000 / n, 1),
+    }
+    return {"ways": table, "counts": counts}
+
+
+def told_apart(ranked: list[tuple[str, bool, bool]]) -> dict[str, float]:
+    """Return how well an order of (case, whether the tumour is there, whether that is claimed) tells slices apart."""
+    cases = sorted({case for case, _, _ in ranked})
+    own = {case: [there for c, there, _ in ranked if c == case] for case in cases}
+    places = {case: roc_auc_score(there, -np.arange(len(there))) for case, there in own.items()}
+    return {
+        **{f"AUC, {case}": float(value) for case, value in places.items()},
+        "AUC, mean of volumes": float(np.mean(list(places.values()))),
+        "AUC, all slices together": float(roc_auc_score([there for _, there, _ in ranked], -np.arange(len(ranked)))),
+        "first slice of a volume has tumour": float(np.mean([there[0] for there in own.values()])),
+        "claimed, of slices with tumour": float(np.mean([claimed for _, there, claimed in ranked if there])),
+        "claimed, of slices without": float(np.mean([claimed for _, there, claimed in ranked if not there])),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--also", type=Path, help="folder with other libraries")
+    parser.add_argument("--slices", type=Path, help="measure what is found in the volumes of this data folder")
+    parser.add_argument("--on", choices=PATIENTS, default="test", help="for `--slices`; only test is written")
     args = parser.parse_args()
+    if args.slices is not None:
+        found = which_slices(args.slices, args.on)
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        if args.on == "test":
+            text = json.dumps({"slices": found}, indent=1, ensure_ascii=False)
+            (RESULTS / "slices.json").write_text(text + "\n", encoding="utf-8")
+        return
     data = vectors()
     rng = np.random.default_rng(1)
     queries = data[rng.integers(0, N, QUERIES)] + 0.03 * rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)

@@ -156,6 +156,14 @@ def test_a_model_that_compares_nothing_says_so() -> None:
         asked.answer(IMAGE, None, "is this benign or malignant?")
 
 
+def test_what_a_project_has_learnt_names_regions_with_the_model_inside() -> None:
+    class Learnt(IntensityGrounder):
+        base = MODEL
+
+    told = Asked.of(Learnt()).name(IMAGE, MASKS["disk"], [*SHAPES, "gizmo"])
+    assert told.verdict == "disk" and not next(c for c in told.candidates if c.words == "gizmo").known
+
+
 def test_a_clip_model_answers_and_is_never_sure() -> None:
     image = noise_image()
     asked = Asked.of(ClipGrounder(make_encoder("plain"), "legrad"))

@@ -15,7 +15,7 @@ from PIL import Image
 from napari_medclipsam.errors import ImageError, ModelError, PromptError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import PromptableSegmenter, PromptSet, TextGrounder
+from napari_medclipsam.models.contracts import KnowsStructures, PromptableSegmenter, PromptSet, TextGrounder
 from napari_medclipsam.models.embedding_cache import EmbeddingCache
 from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import CANVAS, Fit, from_canvas, to_canvas
@@ -37,6 +37,26 @@ def row(data_dir: Path, dataset: str, name: str) -> tuple[Slice, np.ndarray]:
     image = Image.open(data_dir / dataset / "images" / f"{name}.jpg")
     pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
     return Slice(pixels), np.asarray(Image.open(data_dir / dataset / "masks" / f"{name}.png").convert("L")) > 0
+
+
+def test_all_presences_at_once_are_those_of_single_maps(lite: LiteModel, data_dir: Path) -> None:
+    for dataset, name, asked in (
+        ("brain_mri", "1260", lite.structures),
+        ("chest_xray", "2168a917", ("left lung", "polyp", "brain tumor")),
+    ):
+        image, _ = row(data_dir, dataset, name)
+        found = lite.presences(image)
+        assert tuple(found) == lite.structures and len(found) == 14
+        single = {structure: lite.saliency(image, structure).presence for structure in asked}
+        assert {structure: found[structure] for structure in asked} == pytest.approx(single, abs=1e-5)
+    assert isinstance(lite, KnowsStructures)
+
+
+def test_phrases_name_a_structure_and_its_kind(lite: LiteModel) -> None:
+    assert all(lite.structure_of(name) == (name, "") for name in lite.structures)
+    assert lite.structure_of("Glioma") == ("brain tumor", "glioma")
+    assert lite.structure_of("intracranial mass") == ("brain tumor", "")
+    assert lite.structure_of("left lung") == ("left lung", "") and lite.structure_of("no brain tumor") == ("", "")
 
 
 @given(height=st.integers(1, 600), width=st.integers(1, 600))

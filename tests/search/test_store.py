@@ -18,6 +18,13 @@ from napari_medclipsam.search.store import Store
 
 WIDTH = 3
 slices = st.builds(SliceAt.across, st.integers(0, 2), st.integers(0, 300))
+
+
+def presences_of(at: SliceAt) -> tuple[float, ...]:
+    """Every slice has others."""
+    return (at.index / 512, (at.axis or 0) / 4)
+
+
 rows = st.builds(
     Row,
     slices,
@@ -26,7 +33,8 @@ rows = st.builds(
     st.tuples(*[st.integers(0, 5000)] * 4),
     st.binary(min_size=HASH_BYTES, max_size=HASH_BYTES),
     st.lists(st.floats(-1, 1, width=16), min_size=WIDTH, max_size=WIDTH).map(lambda v: np.array(v, np.float16)),
-)
+    st.just(()),
+).map(lambda r: r._replace(presences=presences_of(r.at)))
 
 
 def row(index: int, value: float = 1.0) -> Row:
@@ -35,7 +43,7 @@ def row(index: int, value: float = 1.0) -> Row:
 
 
 def as_values(found) -> set:
-    return {(r.at, r.kind, r.key, r.box_xyxy, r.made_from, r.vector.tobytes()) for r in found}
+    return {(r.at, r.kind, r.key, r.box_xyxy, r.made_from, r.vector.tobytes(), r.presences) for r in found}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -108,8 +116,9 @@ def test_damaged_files_count_as_missing(tmp_path):
     for damaged in (b"", b"nothing", whole[:-5], whole[:40], b"\xff" * 8 + whole[8:]):
         path.write_bytes(damaged)
         assert store.read("c0001") is None
-    path.write_bytes(whole.replace(b"medclipsam-search-1", b"medclipsam-search-9"))
-    assert store.read("c0001") is None
+    # What another version of the program has written is no index of this model either.
+    path.write_bytes(whole.replace(b"medclipsam-search-2", b"medclipsam-search-1"))
+    assert store.read("c0001").version == "" and not len(store.read("c0001"))
     store.put("c0001", "v", "sha", [row(7).at], [row(7)])
     assert set(store.read("c0001").by_slice()) == {row(7).at}
     assert store.read("c0002") is None
@@ -124,6 +133,8 @@ def test_columns_that_do_not_fit_are_refused():
         ("positions", good.positions * 0),
         ("vectors", good.vectors * np.nan),
         ("boxes_xyxy", good.boxes_xyxy.astype(np.int64)),
+        ("presences", good.presences[:1]),
+        ("presences", np.full((2, 1), np.nan, np.float32)),
     ):
         with pytest.raises(ValueError):
             CaseRows(**{**columns, name: bad})

@@ -91,6 +91,7 @@ def test_the_case_in_the_window_is_indexed_as_it_is_there(project, model):
 def test_a_version_of_what_was_learnt_is_searched_with_its_base(project, store):
     class Learnt(Both):
         base = PooledGrays()
+        version = "grays-1+v0003"
 
     shelf = Shelf(project)
     assert IndexRequest(shelf).run(Learnt(), RegionGrower()).coverage.n_indexed == 3 * N

@@ -79,6 +79,15 @@ def test_index_find_and_go_there(office) -> None:
     panel.go.click()
     office.idle()
     assert (office.dock.project.case.study.case, office.at.index) == ("c0002", 2)
+    # Where it was found is outlined until the next step.
+    (answer,) = [a for a in office.finder.found.answers if (a.case, a.at.index) == ("c0002", 2)]
+    outline = office.finder.outline.layer
+    assert outline in office.viewer.layers and outline not in office.viewer.layers.selection
+    x0, y0, x1, y1 = answer.box_xyxy
+    np.testing.assert_allclose(outline.data[0].min(axis=0), [2, y0 - 0.5, x0 - 0.5])
+    np.testing.assert_allclose(outline.data[0].max(axis=0), [2, y1 + 0.5, x1 + 0.5])
+    office.go(1)
+    assert outline not in office.viewer.layers and office.finder.outline.layer is None
     panel.where.setCurrentText("This case")
     assert {case for case, _ in ask(office, "disk")} == {"c0002"}
     assert ask(office, "gizmo") == [] and "Can't tell" in panel.message.text()

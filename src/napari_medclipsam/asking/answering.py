@@ -15,6 +15,7 @@ from napari_medclipsam.asking.sentences import Question, parse_question
 from napari_medclipsam.errors import ModelError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder, SaliencyMap, TextGrounder
+from napari_medclipsam.models.region_encoder import region_encoder_of
 from napari_medclipsam.saliency.prompt_book import is_readable
 
 # On the pictures held out, 0.99 of the answers above 0.95 are right, and about half of those below 0.75.
@@ -38,9 +39,8 @@ class Asked:
 
     @classmethod
     def of(cls, grounder: TextGrounder) -> Asked:
-        """Return what a grounder can answer with: it is its own encoder, or has one."""
-        candidates = (grounder, getattr(grounder, "region_encoder", None), getattr(grounder, "encoder", None))
-        return cls(grounder, next((model for model in candidates if isinstance(model, RegionEncoder)), None))
+        """Return what a grounder can answer with: it is its own encoder, or has one, or wraps one."""
+        return cls(grounder, region_encoder_of(grounder))
 
     def name(self, image: Slice, mask_yx: np.ndarray | None, words: Sequence[str]) -> Answer:
         """Rank words for a region; see `naming.what_is_this`."""
@@ -79,9 +79,16 @@ class Asked:
 
     def knows(self, words: str) -> bool:
         """Tell whether the models know words."""
-        if isinstance(self.grounder, KnowsPhrases):
-            return self.grounder.nearest_known(words)[0]
-        return is_readable(words)
+        vocabulary = self._vocabulary
+        return is_readable(words) if vocabulary is None else vocabulary.nearest_known(words)[0]
+
+    @property
+    def _vocabulary(self) -> KnowsPhrases | None:
+        # What a project has learnt has that of the model inside.
+        for model in (self.grounder, self.encoder):
+            if isinstance(model, KnowsPhrases):
+                return model
+        return None
 
     def _require_encoder(self) -> RegionEncoder:
         if self.encoder is None:
@@ -111,7 +118,7 @@ class Asked:
     def _opposite(self, image: Slice, region_yx: np.ndarray | None, question: Question, group: Opposites) -> Answer:
         """Answer which of a group of words fits, or whether one of them does."""
         encoder = self._require_encoder()
-        has_vocabulary = isinstance(self.grounder, KnowsPhrases)
+        has_vocabulary = self._vocabulary is not None
         noun = question.noun or group.shown
         seen = self.grounder.saliency(image, noun) if has_vocabulary and noun else None
         if seen is not None and (told := self._not_shown(seen, question, region_yx)) is not None:

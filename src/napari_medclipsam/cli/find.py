@@ -29,9 +29,11 @@ def run(args: Namespace) -> int:
             if case is not None:
                 project.study(case)
         like = _region(project, args.like) if args.like is not None else None
+        from napari_medclipsam.search.building import index_version
+
         encoder, store = _encoder(args), Store(args.project)
         n_failed = _build(project, store, encoder) if args.build else 0
-        index = Index(project, store, encoder.version)
+        index = Index(project, store, index_version(encoder))
         index.refresh()
         if args.text is None and like is None:
             _print_built(index.coverage, args.json)
@@ -65,17 +67,14 @@ def _encoder(args: Namespace) -> RegionEncoder:
 
 def _build(project: Project, store: Store, encoder: RegionEncoder) -> int:
     """Index what is out of date, and return how many cases could not be."""
-    from napari_medclipsam.search.building import build, n_to_look_at
+    from napari_medclipsam.search.building import WAS_OTHER, build, index_version, n_to_look_at
 
     n_failed, said_other = 0, False
-    with progress_bar(n_to_look_at(project, store, encoder.version), "slices") as bar:
+    with progress_bar(n_to_look_at(project, store, index_version(encoder)), "slices") as bar:
         for done in build(project, store, encoder, progress=bar.update):
             if done.was_other and not said_other:
                 said_other = True
-                bar.write(
-                    "medclipsam: the index was of another version of the model or of other images; it is made anew.",
-                    file=sys.stderr,
-                )
+                bar.write(f"medclipsam: {WAS_OTHER} It is made anew.", file=sys.stderr)
             if done.trouble:
                 n_failed += 1
                 bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
@@ -98,6 +97,7 @@ def _print(project: Project, found: Found, as_json: bool) -> None:
         value = {
             **_coverage(found.coverage),
             "known": found.is_known,
+            "found": found.n_claimed,
             "message": found.message,
             "answers": [_value(project, answer) for answer in found.answers],
         }

@@ -240,6 +240,30 @@ class KnowsPhrases(Protocol):
 
 
 @runtime_checkable
+class KnowsStructures(KnowsPhrases, Protocol):
+    """A text grounder with a vocabulary that asks an image for all of its structures in one pass.
+
+    Attributes
+    ----------
+    structures : tuple of str
+        Plain names: the keys of `presences`, in their order.
+    presence_version : str
+        Changes with anything that changes the presences.
+    """
+
+    structures: tuple[str, ...]
+    presence_version: str
+
+    def presences(self, image: Slice) -> dict[str, float]:
+        """Return the presence of each structure, the same as its saliency map would have under its plain name."""
+        ...
+
+    def structure_of(self, text: str) -> tuple[str, str]:
+        """Return the structure that a phrase names, and which kind of it ("glioma"); each "" where it names none."""
+        ...
+
+
+@runtime_checkable
 class RegionEncoder(TextImageEncoder, Protocol):
     """A text–image encoder that can also look at a part of an image, in its context.
 

@@ -12,7 +12,8 @@ from napari_medclipsam.annotation.places import SliceAt, bounding_part
 from napari_medclipsam.annotation.requests import Cancelled
 from napari_medclipsam.errors import ImageError, MedclipsamError, ModelError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import RegionEncoder
+from napari_medclipsam.models.contracts import KnowsStructures, RegionEncoder
+from napari_medclipsam.models.region_encoder import region_encoder_of
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.second import reading
 from napari_medclipsam.projects.studies import Study, annotated, require_unchanged
@@ -29,6 +30,8 @@ from napari_medclipsam.search.wanted import (
 # As many slices are written at once: what is lost when the program is stopped, some seconds of work.
 _BLOCK = 16
 _NO_JOURNAL = 0
+#: What `Indexed.was_other` says.
+WAS_OTHER = "The index was of another version of the program or model, or of other images."
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Indexed:
     n_new : int
         Slices that were embedded now.
     was_other : bool
-        There was an index of another version of the model, or of another image: it was made anew.
+        There was an index of another version of the program or the model, or of another image: it was made anew.
     trouble : str
         Why it could not be indexed; "" where it could.
     """
@@ -54,12 +57,17 @@ class Indexed:
 
 def require_encoder(model: object) -> RegionEncoder:
     """Return what makes vectors of slices, regions and texts; raises `ModelError` where a model does not."""
-    # What a project has learnt wraps the model that encodes, and a saliency method its encoder.
-    for one in (getattr(model, "base", None), getattr(model, "encoder", None), model):
-        if isinstance(one, RegionEncoder):
-            return one
+    if (encoder := region_encoder_of(model)) is not None:
+        return encoder
     name = getattr(model, "name", "that is loaded")
     raise ModelError(f"The model {name} can't search: it makes no vectors of regions. Use lite.")
+
+
+def index_version(encoder: RegionEncoder) -> str:
+    """Return what an index is made with: the version of the vectors, and that of presences where there are any."""
+    if isinstance(encoder, KnowsStructures):
+        return f"{encoder.version}+{encoder.presence_version}"
+    return encoder.version
 
 
 def out_of_date(project: Project, store: Store, version: str, cases: Iterable[str] | None = None) -> list[str]:
@@ -72,7 +80,7 @@ def out_of_date(project: Project, store: Store, version: str, cases: Iterable[st
     store : Store
         Its index.
     version : str
-        Of the encoder.
+        See `index_version`.
     cases : iterable of str, optional
         Of these; of all by default.
     """
@@ -137,7 +145,7 @@ def build(
     if cases is None:
         for case in store.stamps().keys() - project.studies.keys():
             store.remove(case)
-    for case in out_of_date(project, store, encoder.version) if cases is None else cases:
+    for case in out_of_date(project, store, index_version(encoder)) if cases is None else cases:
         if stops():
             return
         try:
@@ -154,12 +162,12 @@ def _build_case(
     progress: Callable[[int], None],
     stops: Cancelled,
 ) -> Indexed:
-    before = store.read(study.case)
+    before, version = store.read(study.case), index_version(encoder)
     # Before the journal is read: what is written meanwhile makes it longer, and the case comes again.
     size = _journal_bytes(project, study.case)
     replay = reading(project.case_folder(study.case), study.grid.shape)
     window, wanted = indexed_window(replay.window), wanted_of(replay.book, replay.at)
-    was_other = _reason(before, study, encoder.version, size) == "other"
+    was_other = _reason(before, study, version, size) == "other"
     known = {} if before is None or was_other else before.by_slice()
     todo = [one for one in wanted if not is_current(one, known.get(one.at, ()), study.sha256, window)]
     progress(len(wanted) - len(todo))
@@ -174,11 +182,11 @@ def _build_case(
             rows += rows_of(one, image, study.sha256, window, encoder, known.get(one.at, ()))
             done.append(one.at)
             progress(1)
-        store.put(study.case, encoder.version, study.sha256, done, rows)
+        store.put(study.case, version, study.sha256, done, rows)
         if len(done) < len(todo[start : start + _BLOCK]):
             return Indexed(study.case, start + len(done), was_other)
     everything = [one.at for one in wanted]
-    store.put(study.case, encoder.version, study.sha256, (), (), journal_bytes=size, only=everything)
+    store.put(study.case, version, study.sha256, (), (), journal_bytes=size, only=everything)
     return Indexed(study.case, len(todo), was_other)
 
 
@@ -226,7 +234,8 @@ def rows_of(
         rows = rows or _rows_of_slice(one.at, pixels, image, of_slice, encoder)
     except ImageError:
         # Every pixel has the same value.
-        return [empty_row(one.at, of_slice, encoder.embed_text(["image"]).shape[1])]
+        n_structures = len(encoder.structures) if isinstance(encoder, KnowsStructures) else 0
+        return [empty_row(one.at, of_slice, encoder.embed_text(["image"]).shape[1], n_structures)]
     names = {region_hash(of_slice, mask): key for key, mask in one.regions.items()}
     for row in known:
         if row.kind == Kind.REGION and row.made_from in names:
@@ -246,7 +255,12 @@ def _rows_of_slice(
     from napari_medclipsam.models.lite.regions import parts_of
 
     height, width = image.shape_yx(at)
-    rows = [Row(at, Kind.SLICE, NO_OBJECT, (0, 0, width - 1, height - 1), of_slice, encoder.embed_image(pixels))]
+    vector, box = encoder.embed_image(pixels), (0, 0, width - 1, height - 1)
+    presences: tuple[float, ...] = ()
+    if isinstance(encoder, KnowsStructures):
+        found = encoder.presences(pixels)
+        presences = tuple(found[structure] for structure in encoder.structures)
+    rows = [Row(at, Kind.SLICE, NO_OBJECT, box, of_slice, vector, presences)]
     parts = parts_of(pixels.pixels)
     turn = image.turn(at)
     for mask, vector in zip(parts, encoder.embed_regions(pixels, parts), strict=True):

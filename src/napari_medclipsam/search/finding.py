@@ -1,8 +1,11 @@
 """From a text or a region to answers in words.
 
-How sure an answer is, is a contrast: how much nearer what was found is to what was asked than to its opposites and to
-what means nothing (for a text, see `saliency.prompt_book`), or to the rest of its own slice (for a region). At one half
-it is as near to those, and nothing is claimed.
+Where a text names a structure of the model's vocabulary, how sure an answer is, is the presence of that structure in
+the slice, as the model's grounding gave it when the slice was indexed; what a reader has accepted is surely there.
+
+Else it is a contrast: how much nearer what was found is to what was asked than to its opposites and to what means
+nothing (for a text, see `saliency.prompt_book`), or to the rest of its own slice (for a region). At one half it is as
+near to those, or the model is undecided, and nothing is claimed.
 """
 
 from __future__ import annotations
@@ -15,13 +18,11 @@ import numpy as np
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder
+from napari_medclipsam.models.contracts import KnowsPhrases, KnowsStructures, RegionEncoder
 from napari_medclipsam.saliency.prompt_book import prompt_book
-from napari_medclipsam.search.index import EVERYWHERE, Coverage, Hit, Index, Scope
+from napari_medclipsam.search.index import EVERYWHERE, LEAST, Coverage, Hit, Hits, Index, Scope, Structure
 from napari_medclipsam.search.rows import Kind
 
-#: Below this nothing is claimed.
-LEAST = 0.5
 _WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
 # A part that the region covers this much of is not its surroundings.
 _COVERED = 0.02
@@ -70,6 +71,8 @@ class Found:
         For the reader.
     coverage : Coverage
         How much could be searched.
+    n_claimed : int
+        How many slices there are that fit; `answers` are the surest of them.
     is_known : bool
         False where the model was not taught the text.
     """
@@ -77,6 +80,7 @@ class Found:
     answers: tuple[Answer, ...]
     message: str
     coverage: Coverage
+    n_claimed: int = 0
     is_known: bool = True
 
 
@@ -104,18 +108,29 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     phrase = " ".join(text.split())
     if not phrase:
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-    book = prompt_book()
-    question = book.question(phrase)
-    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
-    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
-    asked = _mean(encoder.embed_text(wordings))
-    others = encoder.embed_text([*question.negative, *book.null, *book.meaningless])
-    found = _found(index, asked, others, encoder.scale, scope, top, f'"{phrase}"')
+    name, structure = known_structure(index, encoder, phrase)
+    hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure)
+    found = _found(index, hits, encoder.scale, f'"{name or phrase}"')
+    if structure is not None:
+        told = "" if name.casefold() == phrase.casefold() else f'"{phrase}" is looked for as "{name}". '
+        return replace(found, message=told + found.message)
     is_known, nearest = encoder.nearest_known(phrase) if isinstance(encoder, KnowsPhrases) else (True, "")
     if is_known:
         return found
     caution = f'The model was not taught "{phrase}" (the nearest that it knows: {nearest}), so this is a guess.'
     return replace(found, message=f"{caution} {found.message}", is_known=False)
+
+
+def text_vectors(encoder: RegionEncoder, phrase: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vector that stands for a phrase, (d,), and those of what it must not be mistaken for, (k, d)."""
+    book = prompt_book()
+    question = book.question(phrase)
+    # Template ensembles are for encoders of captions; one with a vocabulary was taught the plain phrase.
+    wordings = question.positive[:1] if isinstance(encoder, KnowsPhrases) else question.positive
+    return (
+        _mean(encoder.embed_text(wordings)),
+        encoder.embed_text([*question.negative, *book.null, *book.meaningless]),
+    )
 
 
 def find_like(
@@ -147,7 +162,24 @@ def find_like(
     if not around:
         raise PromptError("The region covers all of the slice, so nothing tells it apart: outline less.")
     vectors = encoder.embed_regions(image, np.stack([mask_yx, *around]))
-    return _found(index, vectors[0], _mean(vectors[1:])[None], encoder.scale, scope, top, "this region")
+    hits = index.nearest(vectors[0], _mean(vectors[1:])[None], scope, top)
+    return _found(index, hits, encoder.scale, "this region")
+
+
+def known_structure(index: Index, encoder: RegionEncoder, phrase: str) -> tuple[str, Structure | None]:
+    """Return the structure that a phrase names, with the classes of the project that are it; None where it is none.
+
+    A kind ("glioma") is looked for as its structure, for presence does not tell kinds apart; a class that was accepted
+    is it only if it is of that kind.
+    """
+    if not isinstance(encoder, KnowsStructures):
+        return "", None
+    name, kind = encoder.structure_of(phrase)
+    if not name:
+        return "", None
+    named = {c.label: encoder.structure_of(c.name) for c in index.classes}
+    labels = [label for label, (own, own_kind) in named.items() if own == name and kind in ("", own_kind)]
+    return name, Structure(encoder.structures.index(name), tuple(labels))
 
 
 def _mean(vectors: np.ndarray) -> np.ndarray:
@@ -156,24 +188,25 @@ def _mean(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
 
 
-def _found(
-    index: Index, vector: np.ndarray, others: np.ndarray, scale: float, scope: Scope, top: int, what: str
-) -> Found:
-    hits = index.nearest(vector, others, scope, top)
-    answers = [answer for answer in (_answer(hit, scale) for hit in hits) if answer.score > LEAST]
-    return Found(tuple(answers), _message(answers, hits, what, index.coverage), index.coverage)
+def _found(index: Index, hits: Hits, scale: float, what: str) -> Found:
+    answers = tuple(_answer(hit, scale) for hit in hits.best if hit.is_claimed)
+    return Found(answers, _message(answers, hits, what, index.coverage), index.coverage, hits.n_claimed)
 
 
 def _answer(hit: Hit, scale: float) -> Answer:
-    score = float(1 / (1 + np.exp(np.clip(-scale * hit.lead, -50, 50))))
+    score = hit.presence
+    if score is None:
+        score = float(1 / (1 + np.exp(np.clip(-scale * hit.lead, -50, 50))))
     return Answer(hit.case, hit.row.at, score, hit.row.kind, hit.row.key.label, hit.row.box_xyxy)
 
 
-def _message(answers: Sequence[Answer], hits: Sequence[Hit], what: str, coverage: Coverage) -> str:
+def _message(answers: Sequence[Answer], hits: Hits, what: str, coverage: Coverage) -> str:
     rest = "" if coverage.n_indexed >= coverage.n_slices else f" {coverage.words}"
-    if not hits:
+    if not hits.n_looked_at:
         return f"There is nothing to search there.{rest}"
     if not answers:
         return f"Can't tell: nothing that is indexed looks like {what}.{rest}"
-    n = len(answers)
-    return f"{n} {'slice looks' if n == 1 else 'slices look'} like {what}.{rest}"
+    n = hits.n_claimed
+    n_shown = len(answers)
+    shown = "" if n_shown == n else " This is the surest." if n_shown == 1 else f" These are the {n_shown} surest."
+    return f"{n} {'slice looks' if n == 1 else 'slices look'} like {what}.{shown}{rest}"

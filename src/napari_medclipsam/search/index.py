@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.search.rows import CaseRows, Kind, Row, slice_at
@@ -29,7 +30,7 @@ class Coverage:
     n_indexed, n_slices : int
         Slices that can be found, of all that there are.
     is_other : bool
-        There is an index, but of another version of the model: nothing of it can be used.
+        There is an index, but of another version of the program or the model: nothing of it can be used.
     """
 
     n_indexed: int
@@ -40,7 +41,7 @@ class Coverage:
     def words(self) -> str:
         """For the reader."""
         if self.is_other and not self.n_indexed:
-            return "The index is of another version of the model and can't be used: index the project anew."
+            return "The index is of another version of the program or model and can't be used: index the project anew."
         if self.n_indexed >= self.n_slices:
             return f"All {self.n_slices} slices are indexed." if self.n_slices else "The project has no slices yet."
         return f"{self.n_indexed} of {self.n_slices} slices are indexed."
@@ -68,8 +69,26 @@ class Scope:
     accepted: bool = False
 
 
+@dataclass(frozen=True)
+class Structure:
+    """A structure whose presence is known of every slice that is indexed.
+
+    Parameters
+    ----------
+    number : int
+        In the encoder's vocabulary.
+    labels : tuple of int
+        The classes that are it: where a reader has accepted one of them, it is there.
+    """
+
+    number: int
+    labels: tuple[int, ...] = ()
+
+
 # See `lead`.
 _PARTS = 3
+#: A presence that claims nothing: the model's own verdict.
+LEAST = 0.5
 #: In the whole project.
 EVERYWHERE = Scope()
 
@@ -84,12 +103,39 @@ class Hit:
     row : Row
         What of it is nearest.
     lead : float
-        What it was ranked by, see `lead`.
+        See `lead`.
+    presence : float or None
+        How surely the structure that was asked for is in it; None where only vectors can tell.
     """
 
     case: str
     row: Row
     lead: float
+    presence: float | None = None
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether it shows what was asked rather than not."""
+        return self.lead > 0 if self.presence is None else self.presence > LEAST
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Slices that were found.
+
+    Parameters
+    ----------
+    best : tuple of Hit
+        The surest first.
+    n_claimed : int
+        How many there are that show what was asked, those among `best` included.
+    n_looked_at : int
+        Of how many.
+    """
+
+    best: tuple[Hit, ...] = ()
+    n_claimed: int = 0
+    n_looked_at: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +152,10 @@ class _Table:
         float32 (n, d).
     kinds : numpy.ndarray
         uint8 (n,).
+    labels : numpy.ndarray
+        int32 (n,): the class of a region.
+    presences : numpy.ndarray
+        float32 (n_slices, n_structures).
     slice_rows : numpy.ndarray
         int64 (n_slices + 1,): where each slice begins, and the end.
     """
@@ -114,6 +164,8 @@ class _Table:
     first_rows: np.ndarray
     vectors: np.ndarray
     kinds: np.ndarray
+    labels: np.ndarray
+    presences: np.ndarray
     slice_rows: np.ndarray
 
     @classmethod
@@ -124,13 +176,15 @@ class _Table:
         vectors = np.empty((first_rows[-1], width), np.float32)
         for first, rows in zip(first_rows, filled.values(), strict=False):
             vectors[first : first + len(rows)] = rows.vectors
-        starts = [rows.starts() + first for first, rows in zip(first_rows, filled.values(), strict=False)]
-        kinds = [rows.kinds for rows in filled.values()]
+        starts = [rows.starts + first for first, rows in zip(first_rows, filled.values(), strict=False)]
+        own = filled.values()
         return cls(
             list(filled),
             first_rows,
             vectors,
-            np.concatenate([np.zeros(0, np.uint8), *kinds]),
+            np.concatenate([np.zeros(0, np.uint8), *(rows.kinds for rows in own)]),
+            np.concatenate([np.zeros(0, np.int32), *(rows.objects[:, 0] for rows in own)]),
+            np.concatenate([rows.presences for rows in own]) if filled else np.zeros((0, 0), np.float32),
             np.concatenate([*starts, first_rows[-1:]]),
         )
 
@@ -145,7 +199,7 @@ class Index:
     store : Store
         Its files.
     version : str
-        Of the encoder; vectors of another one are left out.
+        See `building.index_version`; vectors of another one are left out.
     """
 
     def __init__(self, project: Project, store: Store, version: str) -> None:
@@ -175,6 +229,11 @@ class Index:
             self._table = _Table.of(self._cases)
 
     @property
+    def classes(self) -> ClassTable:
+        """The classes of the project."""
+        return self._project.classes
+
+    @property
     def coverage(self) -> Coverage:
         """How much is indexed, as of the last `refresh`."""
         n_indexed = n_slices = 0
@@ -185,7 +244,7 @@ class Index:
                 axis = slice_at(rows.positions[0]).axis
             n = 1 if axis is None else shape[axis]
             n_slices += n
-            n_indexed += 0 if rows is None else min(n, len(rows.starts()))
+            n_indexed += 0 if rows is None else min(n, len(rows.starts))
         return Coverage(n_indexed, n_slices, bool(self._others))
 
     @property
@@ -193,8 +252,18 @@ class Index:
         """How many vectors there are."""
         return len(self._table.vectors)
 
-    def nearest(self, vector: np.ndarray, others: np.ndarray, scope: Scope = EVERYWHERE, top: int = 20) -> list[Hit]:
+    def nearest(
+        self,
+        vector: np.ndarray,
+        others: np.ndarray,
+        scope: Scope = EVERYWHERE,
+        top: int = 20,
+        structure: Structure | None = None,
+    ) -> Hits:
         """Return the slices that are nearer to a vector than to any of some others, the furthest ahead first.
+
+        With a structure they are ranked by its presence, and by that where it is the same. Presence says nothing of
+        regions: where only accepted ones are asked for, those of its classes come first.
 
         Parameters
         ----------
@@ -206,17 +275,39 @@ class Index:
             Where to look.
         top : int
             How many slices.
+        structure : Structure, optional
+            What the vector stands for.
         """
         table = self._table
         if not table.cases:
-            return []
+            return Hits()
         cosines = np.vstack([vector, others]).astype(np.float32) @ table.vectors.T
         ahead = cosines[0] - cosines[1:].max(axis=0)
         is_in, starts = self._is_in(scope), table.slice_rows
-        scores, rows = lead(ahead, table.kinds, is_in, starts)
-        slices = np.argpartition(-scores, top - 1)[:top] if top < len(scores) else np.arange(len(scores))
-        ranked = slices[np.argsort(-scores[slices], kind="stable")]
-        return [self._hit(int(rows[n]), float(scores[n])) for n in ranked if np.isfinite(scores[n])]
+        leads, rows = lead(ahead, table.kinds, is_in, starts)
+        there = np.flatnonzero(np.isfinite(leads))
+        if structure is None:
+            sure = np.full(len(leads), np.nan, np.float32)
+        else:
+            sure, rows = self._sure(structure, np.where(is_in, ahead, -np.inf), rows, scope)
+        claimed = np.where(np.isnan(sure), leads > 0, sure > LEAST)
+        ranked = there[np.lexsort((-leads[there], -np.nan_to_num(sure[there], nan=-1.0)))]
+        best = tuple(self._hit(int(rows[n]), float(leads[n]), float(sure[n])) for n in ranked[:top])
+        return Hits(best, int(claimed[there].sum()), len(there))
+
+    def _sure(
+        self, structure: Structure, ahead: np.ndarray, rows: np.ndarray, scope: Scope
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return how surely a structure is in each slice, NaN where that is not known, and the rows that show it."""
+        table = self._table
+        sure = table.presences[:, structure.number].copy()
+        if scope.accepted:
+            sure[:] = np.nan
+        is_accepted = (table.kinds == Kind.REGION) & np.isin(table.labels, structure.labels)
+        slices = np.repeat(np.arange(len(sure)), np.diff(table.slice_rows))
+        best, own_rows = _best(np.where(is_accepted, ahead, -np.inf), slices, table.slice_rows)
+        sure[np.isfinite(best)] = 1.0
+        return sure, np.where(np.isfinite(best), own_rows, rows)
 
     def _is_in(self, scope: Scope) -> np.ndarray:
         """Return which rows to look at, bool (n,)."""
@@ -244,10 +335,11 @@ class Index:
         number = table.cases.index(case)
         return slice(int(table.first_rows[number]), int(table.first_rows[number + 1]))
 
-    def _hit(self, row: int, score: float) -> Hit:
+    def _hit(self, row: int, score: float, presence: float) -> Hit:
         number = int(np.searchsorted(self._table.first_rows, row, side="right")) - 1
         case = self._table.cases[number]
-        return Hit(case, self._cases[case].row(row - int(self._table.first_rows[number])), score)
+        found = self._cases[case].row(row - int(self._table.first_rows[number]))
+        return Hit(case, found, score, None if np.isnan(presence) else presence)
 
 
 def lead(ahead: np.ndarray, kinds: np.ndarray, is_in: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

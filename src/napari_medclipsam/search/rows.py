@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 
 HASH_BYTES = 16
-COLUMNS = ("vectors", "positions", "kinds", "objects", "boxes_xyxy", "hashes")
+_COLUMNS = ("vectors", "positions", "kinds", "objects", "boxes_xyxy", "hashes")
+TENSORS = (*_COLUMNS, "presences")
 _OPEN = -1
 #: Of rows that are not of an object.
 NO_OBJECT = ObjectKey(0, 0)
@@ -44,6 +46,9 @@ class Row(NamedTuple):
         Hash of pixels, window and mask.
     vector : numpy.ndarray
         Unit length, (d,).
+    presences : tuple of float
+        How surely each structure of the encoder's vocabulary is in its slice; the row of the slice as a whole brings
+        them, others need not.
     """
 
     at: SliceAt
@@ -52,6 +57,7 @@ class Row(NamedTuple):
     box_xyxy: tuple[int, int, int, int]
     made_from: bytes
     vector: np.ndarray
+    presences: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +67,7 @@ class CaseRows:
     Parameters
     ----------
     version : str
-        Of the encoder that made them.
+        Of what made them, see `building.index_version`.
     image : str
         Content hash of the image.
     journal_bytes : int
@@ -78,6 +84,9 @@ class CaseRows:
         int32 (n, 4).
     hashes : numpy.ndarray
         uint8 (n, 16).
+    presences : numpy.ndarray
+        float32 (n_slices, n_structures), in the order of `starts`: how surely each structure of the encoder's
+        vocabulary is in a slice. 0 where that was not asked.
 
     Raises
     ------
@@ -94,6 +103,7 @@ class CaseRows:
     objects: np.ndarray
     boxes_xyxy: np.ndarray
     hashes: np.ndarray
+    presences: np.ndarray
 
     def __post_init__(self) -> None:
         n = len(self.vectors)
@@ -111,8 +121,10 @@ class CaseRows:
                 raise ValueError(f"{name} is {column.dtype} {column.shape}, expected {dtype.__name__} {shape}")
         if ((self.positions == _OPEN).sum(axis=1) != 2).any() or self.kinds.max(initial=0) > max(Kind):
             raise ValueError("a row is of no slice, or of nothing that is known")
-        if not np.isfinite(self.vectors).all():
-            raise ValueError("a vector is not finite")
+        if self.presences.dtype != np.float32 or self.presences.shape != (len(self.starts), self.presences.shape[-1]):
+            raise ValueError(f"presences is {self.presences.dtype} {self.presences.shape}, expected one row a slice")
+        if not np.isfinite(self.vectors).all() or not np.isfinite(self.presences).all():
+            raise ValueError("a number is not finite")
 
     @classmethod
     def of(cls, version: str, image: str, journal_bytes: int, rows: Iterable[Row]) -> CaseRows:
@@ -121,6 +133,10 @@ class CaseRows:
         n, n_axes = len(listed), len(listed[0].at.position) if listed else 2
         width = len(listed[0].vector) if listed else 0
         positions = [[_OPEN if index is None else index for index in row.at.position] for row in listed]
+        by_slice = {row.at: row.presences for row in reversed(listed) if row.presences}
+        n_structures = max(map(len, by_slice.values()), default=0)
+        unasked = (0.0,) * n_structures
+        presences = [by_slice.get(at, unasked) for at in dict.fromkeys(row.at for row in listed)]
         return cls(
             version,
             image,
@@ -131,6 +147,7 @@ class CaseRows:
             np.array([row.key for row in listed], np.int32).reshape(n, 2),
             np.array([row.box_xyxy for row in listed], np.int32).reshape(n, 4),
             np.frombuffer(b"".join(row.made_from for row in listed), np.uint8).reshape(n, HASH_BYTES),
+            np.array(presences, np.float32).reshape(len(presences), n_structures),
         )
 
     def __len__(self) -> int:
@@ -139,6 +156,7 @@ class CaseRows:
     def row(self, number: int) -> Row:
         """Return one row."""
         x0, y0, x1, y1 = self.boxes_xyxy[number].tolist()
+        slice_number = int(np.searchsorted(self.starts, number, side="right")) - 1
         return Row(
             slice_at(self.positions[number]),
             Kind(int(self.kinds[number])),
@@ -146,6 +164,7 @@ class CaseRows:
             (x0, y0, x1, y1),
             self.hashes[number].tobytes(),
             self.vectors[number],
+            tuple(self.presences[slice_number].tolist()),
         )
 
     def by_slice(self) -> dict[SliceAt, list[Row]]:
@@ -155,15 +174,16 @@ class CaseRows:
             found.setdefault(row.at, []).append(row)
         return found
 
+    @cached_property
     def starts(self) -> np.ndarray:
-        """Return at which rows a new slice begins, int64."""
+        """The rows at which a new slice begins, int64."""
         if not len(self):
             return np.zeros(0, np.int64)
         return np.flatnonzero(np.r_[True, (self.positions[1:] != self.positions[:-1]).any(axis=1)])
 
     def slices(self) -> list[SliceAt]:
         """Return which slices there are."""
-        return [slice_at(position) for position in self.positions[self.starts()]]
+        return [slice_at(position) for position in self.positions[self.starts]]
 
     def replaced(self, slices: Collection[SliceAt], only: Collection[SliceAt] | None, more: CaseRows) -> CaseRows:
         """Return these rows with `more` in the place of those of `slices`; without slices that are not in `only`."""
@@ -171,12 +191,13 @@ class CaseRows:
             return more
         gone, kept = set(slices), None if only is None else set(only)
         stays = [at not in gone and (kept is None or at in kept) for at in self.slices()]
-        rows = np.repeat(stays, np.diff(np.r_[self.starts(), len(self)]))
+        rows = np.repeat(stays, np.diff(np.r_[self.starts, len(self)]))
         parts = [self, more] if len(more) else [self]
         columns = {
             name: np.concatenate([getattr(part, name)[rows if part is self else ...] for part in parts])
-            for name in COLUMNS
+            for name in _COLUMNS
         }
+        columns["presences"] = np.concatenate([part.presences[stays if part is self else ...] for part in parts])
         return CaseRows(more.version, more.image, more.journal_bytes, **columns)
 
 
@@ -185,6 +206,7 @@ def slice_at(position: np.ndarray) -> SliceAt:
     return SliceAt(tuple(None if index == _OPEN else index for index in position.tolist()))
 
 
-def empty_row(at: SliceAt, made_from: bytes, width: int) -> Row:
+def empty_row(at: SliceAt, made_from: bytes, width: int, n_structures: int = 0) -> Row:
     """Return the row of a slice in which there is nothing to see."""
-    return Row(at, Kind.EMPTY, NO_OBJECT, (0, 0, 0, 0), made_from, np.zeros(width, np.float32))
+    vector, presences = np.zeros(width, np.float32), (0.0,) * n_structures
+    return Row(at, Kind.EMPTY, NO_OBJECT, (0, 0, 0, 0), made_from, vector, presences)

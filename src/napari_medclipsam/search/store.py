@@ -19,11 +19,11 @@ from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import OutputError
 from napari_medclipsam.files import atomic_path
 from napari_medclipsam.projects.locking import locked
-from napari_medclipsam.search.rows import COLUMNS, CaseRows, Row
+from napari_medclipsam.search.rows import TENSORS, CaseRows, Row
 
 FOLDER = "search"
 _SUFFIX = ".safetensors"
-_FORMAT = "medclipsam-search-1"
+_FORMAT = "medclipsam-search-2"
 
 #: (modification time in ns, size in bytes): a file with another stamp is another file.
 Stamp = tuple[int, int]
@@ -52,13 +52,16 @@ class Store:
         return found
 
     def read(self, case: str) -> CaseRows | None:
-        """Return the rows of a case; None where there are none, or none that can be used: they are made again."""
+        """Return the rows of a case; None where there are none, or the file is damaged: they are made again.
+
+        Of a file that another version of the program has written there are no rows, of no version.
+        """
         try:
             with safe_open(self._path(case), "numpy") as file:
                 told = file.metadata() or {}
                 if told["format"] != _FORMAT:
-                    return None
-                columns = {name: file.get_tensor(name) for name in COLUMNS}
+                    return CaseRows.of("", "", -1, ())
+                columns = {name: file.get_tensor(name) for name in TENSORS}
             return CaseRows(told["encoder"], told["image"], int(told["journal_bytes"]), **columns)
         except (OSError, SafetensorError, KeyError, ValueError, IndexError):
             return None
@@ -84,7 +87,7 @@ class Store:
         case : str
             Which.
         version : str
-            Of the encoder.
+            See `building.index_version`.
         image : str
             Content hash of the image.
         slices, rows
@@ -116,7 +119,7 @@ class Store:
                 raise OutputError(f"Can't delete {self._path(case)}: {error.strerror}.") from error
 
     def _write(self, case: str, rows: CaseRows) -> None:
-        columns = {name: getattr(rows, name) for name in COLUMNS}
+        columns = {name: getattr(rows, name) for name in TENSORS}
         told = {
             "format": _FORMAT,
             "encoder": rows.version,

@@ -15,7 +15,16 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, RegionEncoder, TextGrounder
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Study
-from napari_medclipsam.search.building import build, is_current, n_to_look_at, out_of_date, require_encoder, rows_of
+from napari_medclipsam.search.building import (
+    WAS_OTHER,
+    build,
+    index_version,
+    is_current,
+    n_to_look_at,
+    out_of_date,
+    require_encoder,
+    rows_of,
+)
 from napari_medclipsam.search.finding import Found, find_like, find_text
 from napari_medclipsam.search.index import EVERYWHERE, Coverage, Index, Scope
 from napari_medclipsam.search.rows import Row
@@ -39,8 +48,9 @@ class Shelf:
 
     def index(self, encoder: RegionEncoder) -> Index:
         """Return the index as it is on the disk now."""
-        if self._index is None or self._version != encoder.version:
-            self._index, self._version = Index(self.project, self.store, encoder.version), encoder.version
+        version = index_version(encoder)
+        if self._index is None or self._version != version:
+            self._index, self._version = Index(self.project, self.store, version), version
         self._index.refresh()
         return self._index
 
@@ -95,13 +105,9 @@ class IndexRequest:
     ) -> IndexOutcome:
         """Build; raises as `building.build` and `ModelError` where the model makes no vectors."""
         encoder, shelf = require_encoder(grounder), self._shelf
-        project, n_done = shelf.project, 0
-        todo = [
-            case
-            for case in out_of_date(project, shelf.store, encoder.version, self._cases)
-            if not self._leave_out(case)
-        ]
-        total = n_to_look_at(project, shelf.store, encoder.version, todo)
+        project, version, n_done = shelf.project, index_version(encoder), 0
+        todo = [case for case in out_of_date(project, shelf.store, version, self._cases) if not self._leave_out(case)]
+        total = n_to_look_at(project, shelf.store, version, todo)
 
         def told(n: int) -> None:
             nonlocal n_done
@@ -119,7 +125,7 @@ class IndexRequest:
         if self._stopped:
             said.append("Stopped; what is indexed is kept.")
         if any(one.was_other for one in results):
-            said.append("The index was of another version of the model or of other images, and was made anew.")
+            said.append(f"{WAS_OTHER} It was made anew.")
         if trouble:
             said.append(f"{len(trouble)} cases can't be indexed, first {trouble[0].case}: {trouble[0].trouble}")
         return IndexOutcome(coverage, " ".join(said))
@@ -159,8 +165,9 @@ class SliceIndexRequest:
     ) -> IndexOutcome:
         """Embed what is not there yet; raises `OutputError` where it can't be kept."""
         encoder, store, study = require_encoder(grounder), self.shelf.store, self.study
+        version = index_version(encoder)
         before = store.read(study.case)
-        is_same = before is not None and (before.version, before.image) == (encoder.version, study.sha256)
+        is_same = before is not None and (before.version, before.image) == (version, study.sha256)
         known = before.by_slice() if before is not None and is_same else {}
         rows: list[Row] = []
         done = []
@@ -173,7 +180,7 @@ class SliceIndexRequest:
             rows += rows_of(one, self.image, study.sha256, self.window, encoder, mine)
             done.append(one.at)
         if done:
-            store.put(study.case, encoder.version, study.sha256, done, rows)
+            store.put(study.case, version, study.sha256, done, rows)
         return IndexOutcome(self.shelf.index(encoder).coverage)
 
 

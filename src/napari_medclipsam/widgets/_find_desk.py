@@ -17,6 +17,7 @@ from napari_medclipsam.search.finding import Answer, Found
 from napari_medclipsam.search.index import Coverage, Scope
 from napari_medclipsam.search.wanted import WantedSlice, indexed_window, slices_of
 from napari_medclipsam.search.work import FindRequest, IndexOutcome, IndexRequest, Shelf, SliceIndexRequest
+from napari_medclipsam.widgets._find_outline import FindOutline
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class FindDesk(QObject):
         How much of the project is indexed; None before that is known.
     indexed : tuple of (int, int) or None
         Slices that indexing has been through, of how many; None while there is none.
+    outline : FindOutline
+        Where in the slice on screen it was found.
     message : str
         What there is to say, in a sentence.
     is_finding : bool
@@ -63,6 +66,7 @@ class FindDesk(QObject):
         super().__init__(desk)
         self._workspace, self._desk = workspace, desk
         self.said = workspace.said
+        self.outline = FindOutline(workspace)
         self.found: Found | None = None
         self.coverage: Coverage | None = None
         self.indexed: tuple[int, int] | None = None
@@ -228,9 +232,10 @@ class FindDesk(QObject):
 
     @said_on_error
     def go_to(self, answer: Answer) -> None:
-        """Go to a slice that was found; the reader is asked where its image was moved."""
+        """Go to a slice that was found and outline where; the reader is asked where its image was moved."""
         self._desk.bring(answer.case, ask=True)
-        self._desk.show_slice(answer.case, answer.at)
+        if self._desk.show_slice(answer.case, answer.at) and self._workspace.image is not None:
+            self.outline.show(self._workspace.image, answer.at, answer.box_xyxy)
 
     # What the models say.
 

@@ -91,8 +91,10 @@ class FindPanel(QWidget):
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
+        # Those of the page are around it.
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
+        column.addWidget(QLabel("Find in the whole project:"))
         column.addWidget(self.row)
         column.addWidget(self.like)
         column.addLayout(_row(self.where, self.accepted))

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.files import sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 from napari_medclipsam.models.embedding_cache import EmbeddingCache, embedding_key
+from napari_medclipsam.models.lite.canvas_prompts import canvas_mask, canvas_points
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.compiled import GaveWayError
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
@@ -27,10 +27,11 @@ from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD, build_click
 from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import Familiarity, PhraseBank
 from napari_medclipsam.models.lite.phrases import phrase_book
-from napari_medclipsam.models.lite.preprocess import CANVAS, VERSION, Fit, from_canvas, to_canvas
-from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
+from napari_medclipsam.models.lite.preprocess import VERSION, Fit, from_canvas, to_canvas
+from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS, believed
 from napari_medclipsam.models.lite.regions import RegionReader
 from napari_medclipsam.models.lite.text import TextEncoder
+from napari_medclipsam.models.lite.vocabulary import Vocabulary, named, plain_names
 
 _NULL_PHRASE = "image"
 _REMEMBERED = 8
@@ -79,7 +80,7 @@ class Seen:
 
 
 class LiteModel:
-    """A TextGrounder, a PromptableSegmenter and a RegionEncoder in one.
+    """A TextGrounder with a vocabulary, a PromptableSegmenter and a RegionEncoder in one.
 
     Parameters
     ----------
@@ -126,6 +127,8 @@ class LiteModel:
         self._regions = RegionReader(files.regions, self._texts, encoder_hash)
         self.scale = self._regions.scale
         self.version = sha256_of(files.regions)[:8]
+        self.presence_version = sha256_of(files.grounding)[:8]
+        self._vocabulary: Vocabulary | None = None
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
         self._remembered: OrderedDict[str, Seen] = OrderedDict()
@@ -205,10 +208,9 @@ class LiteModel:
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
-        offset = self.calibration.presence_offsets.get(familiarity.structure, self.calibration.presence_offset)
-        found = self.grounded(image, text, familiarity.vector, offset)
+        found = self.grounded(image, text, familiarity.vector, self._offset(familiarity.structure))
         region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[familiarity.structure]]
-        score = min(found.presence, region) if region < LEAST_PROBABILITY else found.presence
+        score = believed(found.presence, region)
         present = score >= 0.5 and found.depends_on_text
         return replace(found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase)
 
@@ -242,6 +244,27 @@ class LiteModel:
     def unheard(self, text: str) -> tuple[str, ...]:
         """See `KnowsPhrases`."""
         return self.bank.unheard(text)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """See `KnowsStructures`."""
+        return plain_names()
+
+    def structure_of(self, text: str) -> tuple[str, str]:
+        """See `KnowsStructures`."""
+        return named(self._familiarity(" ".join(text.split())))
+
+    @torch.inference_mode()
+    def presences(self, image: Slice) -> dict[str, float]:
+        """Return the presence of each structure; see `KnowsStructures`. Raises as `saliency`."""
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary.of(self._familiarity, self._offset, self._device)
+        seen = self.seen(self.embed(image))
+        _, logits = self._head.answer(seen.trunk, self._vocabulary.vectors)
+        return self._vocabulary.presences(logits, seen.regions)
+
+    def _offset(self, structure: str) -> float:
+        return self.calibration.presence_offsets.get(structure, self.calibration.presence_offset)
 
     def _familiarity(self, phrase: str) -> Familiarity:
         return self.bank.judge(phrase, self.phrase_vector(phrase))
@@ -291,8 +314,8 @@ class LiteModel:
         if prompts.is_empty:
             raise PromptError("There is no prompt. Click on the structure or draw a box around it.")
         fit = Fit.of(embedding.shape_yx)
-        points, labels = _canvas_prompts(prompts, fit)
-        mask = _canvas_mask(prompts, fit)
+        points, labels = canvas_points(prompts, fit)
+        mask = canvas_mask(prompts, fit)
         logits, estimated = self._clicks(self._prepared(embedding), points, labels, mask)
         return MaskResult(from_canvas(logits, fit), min(max(estimated, 0.0), 1.0))
 
@@ -337,11 +360,12 @@ class LiteModel:
         head, decoder : torch.nn.Module
             From `parts`, trained on.
         weights_hash : str
-            SHA-256 of the decoder's weights: under it the converted decoder is kept.
+            SHA-256 of the weights of both: under it the converted decoder is kept.
         """
         other = copy.copy(self)
         other._head = head.eval().requires_grad_(False).to(self._device)
         other._clicks = build_clicks(decoder.eval().requires_grad_(False), self._device.type, weights_hash)
+        other.presence_version = weights_hash[:8]
         other._clicked, other._remembered, other._lock = ("", None), OrderedDict(), threading.Lock()
         return other
 
@@ -370,31 +394,3 @@ def _difference(values: np.ndarray, null_values: np.ndarray) -> float:
     if null_values.std() < _FLAT:
         return 1.0
     return float(np.clip(1.0 - np.corrcoef(values.ravel(), null_values.ravel())[0, 1], 0.0, 1.0))
-
-
-def _canvas_prompts(prompts: PromptSet, fit: Fit) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points and box corners on the canvas: (n, 2) and labels (n,)."""
-    points = fit.points_to_canvas(prompts.points_xy)
-    labels = list(prompts.point_labels)
-    if prompts.box_xyxy is not None:
-        corners = fit.points_to_canvas(np.array(prompts.box_xyxy, np.float32).reshape(2, 2))
-        points = np.concatenate([points, corners])
-        labels += [2, 3]
-    if not labels:
-        points, labels = np.zeros((1, 2), np.float32), [-1]
-    return torch.from_numpy(np.asarray(points, np.float32)), torch.tensor(labels, dtype=torch.long)
-
-
-def _canvas_mask(prompts: PromptSet, fit: Fit) -> torch.Tensor | None:
-    """A mask prompt on the canvas, far outside beyond the image."""
-    if prompts.mask_logits_yx is None:
-        return None
-    given = np.asarray(prompts.mask_logits_yx, np.float32)
-    if given.shape != fit.shape_yx:
-        raise PromptError(f"The mask prompt has shape {given.shape}, but the image {fit.shape_yx}; they must agree.")
-    height, width = fit.inner_yx
-    # Pillow, not torch: torch's threads stay awake a while after the least work, and take OpenVINO's cores.
-    image = Image.fromarray(np.clip(given, -16, 16))
-    canvas = np.full((CANVAS, CANVAS), -16.0, np.float32)
-    canvas[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    return torch.from_numpy(canvas)

@@ -32,6 +32,11 @@ LEAST_PROBABILITY = 0.05
 """A structure whose region is less probable than this is not in the slice, whatever the saliency says."""
 
 
+def believed(presence: float, region_probability: float) -> float:
+    """Return the presence of a structure, given how probable it is that the slice shows its part of the body."""
+    return min(presence, region_probability) if region_probability < LEAST_PROBABILITY else presence
+
+
 class RegionProbe(nn.Module):
     """A linear reading of the mean and the spread of each channel of an embedding."""
 
