@@ -61,12 +61,8 @@ _ARTICLE = re.compile(r"(?:a|an|any|the|some)\s+", re.IGNORECASE)
 # "lesion" in "is this lesion benign?"; not in "is this mass in the brain benign?".
 _POINTER = re.compile(rf"(?:{'|'.join(sorted(GENERAL))}) (?!(?:or|in|on|of|at|with|near)\b)", re.IGNORECASE)
 # "brain tumor" in "is this brain tumor a glioma?".
-_SAID_OF = re.compile(
-    r"(?P<noun>(?:(?!(?:an?|or|in|on|of|at|with|near)\b)[\w-]+ )+)(?P<said>an? .+)", re.IGNORECASE
-)
-_OPEN = re.compile(
-    rf"(?:what is|what's|what’s) (?:this|it|that)(?: (?:{'|'.join(sorted(GENERAL))}))?", re.IGNORECASE
-)
+_SAID_OF = re.compile(r"(?P<noun>(?:(?!(?:an?|or|in|on|of|at|with|near)\b)[\w-]+ )+)(?P<said>an? .+)", re.IGNORECASE)
+_OPEN = re.compile(rf"(?:what is|what's|what’s) (?:this|it|that)(?: (?:{'|'.join(sorted(GENERAL))}))?", re.IGNORECASE)
 About = Literal["region", "slice", ""]
 
 

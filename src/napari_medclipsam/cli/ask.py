@@ -74,16 +74,18 @@ def _require_order(source: Path, question: str) -> None:
         )
 
 
-def _asked(text: str, words: str | None) -> tuple[Question, tuple[str, ...]]:
+def _asked(text: str, words: str | None) -> tuple[Question, list[str]]:
     """Return the question, and the words that "what is this?" chooses from; none for another question."""
     question = parse_question(text)
     if question.kind != "naming":
         if words is not None:
             raise PromptError('--words goes with the question "what is this?"; a closed question names its own words.')
-        return question, ()
+        return question, []
     if words is None:
         raise PromptError('"What is this?" chooses among your own words; give them, such as --words "polyp,lung".')
-    return question, checked_words(re.split("[,;]", words)).words
+    given = re.split("[,;]", words)
+    checked_words(given)
+    return question, given
 
 
 def _region(args: Namespace, volume: Volume) -> np.ndarray | None:
