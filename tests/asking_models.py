@@ -41,14 +41,18 @@ class GrayModel(Both):
     least_cosine = 0.98
 
     def saliency(self, image: Slice, text: str):
-        word = {"breast lesion": "disk", "brain tumor": "bar"}.get(text, text)
+        plain = text.removeprefix("burst ")
+        word = {"breast lesion": "disk", "brain tumor": "bar"}.get(plain, plain)
         found = super().saliency(image, word)
         return type(found)(
             found.values_yx, text, found.presence, found.present, found.known, found.specificity, found.nearest_phrase
         )
 
     def nearest_known(self, text: str) -> tuple[bool, str]:
-        return text.casefold() in GRAYS, "disk"
+        return text.casefold().removeprefix("burst ") in GRAYS, "disk"
+
+    def unheard(self, text: str) -> tuple[str, ...]:
+        return tuple(word for word in text.casefold().split() if word == "burst")
 
     def embed_image(self, image: Slice) -> np.ndarray:
         return self.embed_regions(image, np.ones((1, *image.shape_yx), bool))[0]

@@ -1,5 +1,7 @@
 """What is this, and closed questions, on pictures whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,11 @@ from clip_samples import make_encoder, noise_image
 from napari_medclipsam.asking.answering import Asked
 from napari_medclipsam.asking.answers import CANT_TELL, Limits
 from napari_medclipsam.asking.naming import what_is_this
-from napari_medclipsam.asking.regions import box_region, checked_region
+from napari_medclipsam.asking.regions import box_region, checked_region, clipped_note
 from napari_medclipsam.asking.words import checked_words
 from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.saliency.grounder import ClipGrounder
 from synthetic import IntensityGrounder, picture
 
@@ -86,6 +89,8 @@ def test_a_region_that_is_none_is_refused(mask: np.ndarray) -> None:
 def test_a_box_is_the_pixels_inside_it() -> None:
     assert box_region((1, 2, 3, 3), (10, 20)).sum() == 6
     assert box_region((-5, -5, 100, 100), (10, 20)).all()
+    assert "clipped to 0,2,19,3" in clipped_note((-5, 2, 30, 3), (10, 20))[0]
+    assert clipped_note((0, 0, 20, 10), (10, 20)) == ()
     for box in ((30, 0, 40, 5), (5, 5, 1, 1), (float("nan"), 0, 1, 1)):
         with pytest.raises(PromptError):
             box_region(box, (10, 20))
@@ -104,6 +109,13 @@ def test_presence_in_a_region_is_not_presence_elsewhere() -> None:
     told = ASKED.answer(IMAGE, MASKS["square"], "is there a disk here?")
     assert told.verdict == "no" and "elsewhere" in told.notes[0]
     assert ASKED.answer(IMAGE, MASKS["square"], "is there a disk in this image?").verdict == "yes"
+
+
+def test_a_word_that_was_not_heard_is_no_yes() -> None:
+    told = ASKED.answer(IMAGE, None, "is there a burst disk?")
+    assert told.verdict == CANT_TELL and 'does not know "burst"' in told.reason
+    # Without any, there is none of that kind either.
+    assert ASKED.answer(IMAGE, None, "is there a burst bar?").verdict == "no"
 
 
 def test_a_word_that_is_not_known_is_no_no() -> None:
@@ -125,7 +137,10 @@ def disk_of(gray: int) -> Slice:
         (235, "is this malignant?", "yes"),
         (205, "is this malignant?", "no"),
         (205, "is this cancerous?", "no"),
-        (205, "is there a benign breast lesion?", "yes"),
+        (205, "is there a benign breast lesion here?", "yes"),
+        (205, "is this lesion benign?", "yes"),
+        (235, "is there a malignant lesion here?", "yes"),
+        (235, "is this lesion a benign breast lesion or a malignant breast lesion?", "malignant"),
     ],
 )
 def test_properties_are_told_against_their_opposite(gray: int, question: str, verdict: str) -> None:
@@ -139,6 +154,47 @@ def test_a_property_is_not_told_of_what_is_not_there() -> None:
     assert told.verdict == CANT_TELL and "brain tumor" in told.reason
     assert ASKED.answer(IMAGE, None, "is there a glioma?").verdict == "no"
     assert ASKED.answer(IMAGE, MASKS["disk"], "is this solid or cystic?").verdict == CANT_TELL
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("is there a malignant brain tumor?", "is there a malignant polyp here?", "is this a benign polyp?"),
+        *("is this polyp malignant?", "is this a benign brain tumor or a malignant brain tumor?"),
+    ],
+)
+def test_a_property_is_not_told_of_another_thing(question: str) -> None:
+    told = ASKED.answer(disk_of(235), MASKS["disk"], question)
+    assert told.verdict == CANT_TELL and "tells this of a breast lesion only, not of" in told.reason
+
+
+def test_a_property_is_told_only_where_presence_would_be() -> None:
+    class Hesitant(GrayModel):
+        def saliency(self, image: Slice, text: str) -> SaliencyMap:
+            return replace(super().saliency(image, text), presence=0.73)
+
+    asked = Asked.of(Hesitant())
+    assert asked.answer(disk_of(205), None, "is there a breast lesion?").verdict == CANT_TELL
+    told = asked.answer(disk_of(205), MASKS["disk"], "is this malignant?")
+    assert told.verdict == CANT_TELL and "undecided whether there is one (presence 0.73)" in told.reason
+
+
+def test_no_breast_lesion_is_no_answer_to_lesions_at_large() -> None:
+    image = Slice(picture("square")[0])
+    assert ASKED.answer(image, None, "is there a malignant breast lesion?").verdict == "no"
+    assert ASKED.answer(image, None, "is there a malignant lesion?").verdict == CANT_TELL
+
+
+def test_a_region_that_the_question_does_not_mean_is_left_out() -> None:
+    told = ASKED.answer(IMAGE, MASKS["square"], "is there a disk?")
+    assert (told.verdict, told.about) == ("yes", "slice") and "left out" in told.notes[0]
+
+
+def test_what_is_this_wants_names() -> None:
+    with pytest.raises(PromptError, match="two or more"):
+        ASKED.answer(IMAGE, MASKS["disk"], "what is this?")
+    with pytest.raises(PromptError, match="add other names to 'disk'"):
+        ASKED.name(IMAGE, MASKS["disk"], ["disk"])
 
 
 def test_one_of_three_is_told_and_denied() -> None:

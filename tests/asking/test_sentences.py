@@ -19,7 +19,24 @@ from napari_medclipsam.errors import PromptError
         ("is there a malignant breast lesion?", "presence", ("malignant",), "breast lesion", ""),
         ("is this a polyp?", "presence", ("polyp",), "", "region"),
         ("Is this malignant?", "is", ("malignant",), "", ""),
-        ("is this lesion malignant?", "is", ("malignant",), "lesion", ""),
+        ("is this lesion malignant?", "is", ("malignant",), "", ""),
+        ("is this breast lesion malignant?", "is", ("malignant",), "breast lesion", ""),
+        ("is this mass in the brain malignant?", "is", ("malignant",), "mass in the brain", ""),
+        ("is this lesion a glioma?", "is", ("glioma",), "", ""),
+        ("is this brain tumor a pituitary tumor?", "is", ("pituitary tumor",), "brain tumor", ""),
+        ("is this a malignant mass?", "is", ("malignant",), "", ""),
+        ("is this lesion a polyp?", "presence", ("polyp",), "", "region"),
+        ("is there a malignant lesion?", "presence", ("malignant",), "", ""),
+        ("is there a malignant glioma?", "presence", ("malignant",), "glioma", ""),
+        (
+            "is this lesion a benign breast lesion or a malignant breast lesion?",
+            *("choice", ("benign", "malignant"), "breast lesion", ""),
+        ),
+        ("is this a benign or malignant brain tumor?", "choice", ("benign", "malignant"), "brain tumor", ""),
+        ("is this tumor a polyp or a lung?", "choice", ("polyp", "lung"), "", ""),
+        ("low-grade glioma or high-grade glioma?", "choice", ("low-grade glioma", "high-grade glioma"), "", ""),
+        ("What is this?", "naming", (), "", ""),
+        ("what’s this lesion here", "naming", (), "", "region"),
         ("is this a glioma?", "is", ("glioma",), "", ""),
         ("is it benign or malignant?", "choice", ("benign", "malignant"), "", ""),
         ("Benign or malignant?", "choice", ("Benign", "malignant"), "", ""),
@@ -41,7 +58,8 @@ def test_what_is_understood(text: str, kind: str, words: tuple[str, ...], noun: 
 
 @pytest.mark.parametrize("text", FORMS)
 def test_every_form_that_is_shown_is_understood(text: str) -> None:
-    assert parse_question(text).words
+    found = parse_question(text)
+    assert bool(found.words) == (found.kind != "naming")
 
 
 @pytest.mark.parametrize(
@@ -65,10 +83,17 @@ def test_every_form_that_is_shown_is_understood(text: str) -> None:
         ),
         *("is there a \x00?", "is there a " + "very " * 30 + "large mass?", "is there", "is there a 1?", "is this?"),
         *("is this normal?", "is there normal breast tissue?", "is the lung healthy?"),
+        *("is this lesion enhancing?", "is the glioma enhancing?", "is this lesion a probably malignant one?"),
     ],
 )
 def test_what_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(PromptError):
+        parse_question(text)
+
+
+@pytest.mark.parametrize("text", ["", " ?! "])
+def test_nothing_asked_is_answered_with_an_example(text: str) -> None:
+    with pytest.raises(PromptError, match="Type a question, such as"):
         parse_question(text)
 
 

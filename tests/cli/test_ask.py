@@ -49,9 +49,35 @@ def test_what_is_this_with_the_mask_of_a_volume(run, nifti, tmp_path):
     assert json.loads(run("ask", path, "is there a disk?", "--slice", "0", "--json")[1])["answer"] == "no"
 
 
-def test_what_cant_be_told_is_an_answer(run, png):
+def test_what_cant_be_told_is_an_answer_without_a_score(run, png):
     code, out, _ = run("ask", png[0], "is there a kidney?")
     assert code == 0 and "can't tell" in out
+    told = json.loads(run("ask", png[0], "is there a kidney?", "--json")[1])
+    assert told["answer"] == "can't tell" and told["score"] is None and told["presence"] is None
+
+
+def test_text_says_which_slice_and_what_became_of_the_box(run, nifti):
+    code, out, err = run("ask", nifti[0], "is there a disk?", "--slice", "3", "--box", "5,5,90,20")
+    assert code == 0 and "slice 3 of 0 to 5: is there a disk?" in out
+    assert "clipped to 5,5,63,20" in err and "left out" in err
+
+
+def test_words_are_parted_by_either_sign(run, png):
+    code, out, _ = run("ask", png[0], "what is this?", "--words", "bar;disk, square", "--box", "40,38,52,50")
+    assert code == 0 and "square (sure" in out
+
+
+@pytest.mark.parametrize("name", ["map.jpg", "map.bmp", "map", "."])
+def test_where_no_saliency_can_go_is_said_before_the_model_runs(run, png, monkeypatch, name):
+    monkeypatch.setattr("napari_medclipsam.cli.ask.load_grounder", None)
+    code, out, err = run("ask", png[0], "is there a disk?", "--saliency", name)
+    assert code == 2 and not out and "--saliency" in err and "Unexpected" not in err
+
+
+def test_a_question_before_the_image_is_put_right(run, png):
+    code, _, err = run("ask", "is there a disk?", png[0])
+    assert code == 2 and "IMAGE comes first, then the question in quotes" in err
+    assert "Type a question, such as" in run("ask", png[0], "")[2]
 
 
 @pytest.mark.parametrize(

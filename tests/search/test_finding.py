@@ -20,6 +20,9 @@ class Schooled(PooledGrays):
     def nearest_known(self, text: str) -> tuple[bool, str]:
         return text in LEVELS, "disk"
 
+    def unheard(self, text: str) -> tuple[str, ...]:
+        return ()
+
 
 def test_a_word_that_was_never_taught_is_said_so(project, store):
     encoder = Schooled()

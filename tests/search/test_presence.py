@@ -23,6 +23,9 @@ class Present(PooledGrays, IntensityGrounder):
     def nearest_known(self, text: str) -> tuple[bool, str]:
         return self.structure_of(text)[0] != "", "disk"
 
+    def unheard(self, text: str) -> tuple[str, ...]:
+        return ()
+
     def structure_of(self, text: str) -> tuple[str, str]:
         *kind, word = text.casefold().split()
         return (word, " ".join(kind)) if word in LEVELS else ("", "")

@@ -10,9 +10,9 @@ import numpy as np
 from napari_medclipsam.asking.answers import CANT_TELL, UNCALIBRATED, Answer, Candidate, Limits
 from napari_medclipsam.asking.naming import LIMITS, answer_of, is_calibrated, ranked, what_is_this
 from napari_medclipsam.asking.opposites import Opposites
-from napari_medclipsam.asking.regions import checked_region
+from napari_medclipsam.asking.regions import UNUSED, checked_region
 from napari_medclipsam.asking.sentences import Question, parse_question
-from napari_medclipsam.errors import ModelError
+from napari_medclipsam.errors import ModelError, PromptError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder, SaliencyMap, TextGrounder
 from napari_medclipsam.models.region_encoder import region_encoder_of
@@ -54,20 +54,24 @@ class Asked:
         image : Slice
             What the reader sees.
         mask_yx : numpy.ndarray or None
-            bool (height, width), the region; None for the whole slice.
+            bool (height, width), the region; None for the whole slice. Left out where the question means the slice.
         question : Question or str
             Of `sentences.parse_question`.
 
         Raises
         ------
         PromptError
-            If the question is not understood, or the region is empty.
+            If the question is not understood, chooses among names that it does not give, or the region is empty.
         ModelError
             If the model can't compare regions with words and the question needs it.
         """
         if isinstance(question, str):
             question = parse_question(question)
-        region_yx, notes = checked_region(None if question.about == "slice" else mask_yx, image.shape_yx)
+        if question.kind == "naming":
+            raise PromptError('"What is this?" chooses among your own names; give two or more.')
+        region_yx, notes = checked_region(mask_yx if question.wants_region else None, image.shape_yx)
+        if mask_yx is not None and not question.wants_region:
+            notes = (UNUSED,)
         if question.kind == "choice" and question.opposites is None:
             named = self.name(image, region_yx, question.words)
             return replace(named, question=question.text, notes=(*notes, *named.notes))
@@ -111,21 +115,35 @@ class Asked:
                 notes = (*notes, "It is seen elsewhere in this slice.")
         score = max(probability, 1 - probability)
         confidence = PRESENCE_LIMITS.confidence(score, calibrated)
-        reason = _why_not(seen) or ("" if confidence else f"the model is undecided (presence {probability:.2f}).")
+        unheard = _why_not(seen) or (self._half_heard(word) if probability >= 0.5 else "")
+        if unheard:
+            score = 0.0
+        reason = unheard or ("" if confidence else f"the model is undecided (presence {probability:.2f}).")
         verdict = CANT_TELL if reason else "yes" if probability >= 0.5 else "no"
         return Answer(text, verdict, "" if reason else confidence, score, (), reason, notes, region_yx, seen)
+
+    def _half_heard(self, phrase: str) -> str:
+        """Return why what is seen may be less than what was asked for; "" where every word is known."""
+        vocabulary = self._vocabulary
+        if vocabulary is None or not vocabulary.nearest_known(phrase)[0]:
+            return ""
+        told = ", ".join(f'"{word}"' for word in vocabulary.unheard(phrase))
+        return f"the model does not know {told}; without that, it sees what was asked for." if told else ""
 
     def _opposite(self, image: Slice, region_yx: np.ndarray | None, question: Question, group: Opposites) -> Answer:
         """Answer which of a group of words fits, or whether one of them does."""
         encoder = self._require_encoder()
         has_vocabulary = self._vocabulary is not None
-        noun = question.noun or group.shown
+        noun = group.told_of(question.noun) if has_vocabulary else question.noun
+        if noun is None:
+            reason = f'the model tells this of a {group.shown} only, not of "{question.noun}".'
+            return Answer(question.text, CANT_TELL, "", 0.0, (), reason, (), region_yx)
         seen = self.grounder.saliency(image, noun) if has_vocabulary and noun else None
         if seen is not None and (told := self._not_shown(seen, question, region_yx)) is not None:
             return told
         template = group.phrase if has_vocabulary else group.other_phrase
-        if question.noun and template != "{}":
-            template = "{} " + question.noun
+        if not group.are_nouns and noun not in ("", group.shown):
+            template = "{} " + noun
         choices = [group.choice(word) or word for word in question.words]
         names = list(group.choices) if question.kind != "choice" else choices
         phrases = {name: template.format(name) for name in names if self.knows(template.format(name))}
@@ -140,14 +158,17 @@ class Asked:
         """Return the answer where what the words are said of is not seen in the slice; None where it is."""
         if reason := _why_not(seen):
             return Answer(question.text, CANT_TELL, "", 0.0, (), reason, (), region_yx, seen)
-        if seen.present:
+        if seen.present and seen.presence >= PRESENCE_LIMITS.least:
             return None
         score = 1 - seen.presence
         confidence = PRESENCE_LIMITS.confidence(score, is_calibrated(self.grounder))
         note = f"No {seen.text} is seen in this slice."
-        if question.kind == "presence" and confidence:
+        # Without a breast lesion there is no malignant one; of "a malignant lesion" that says nothing.
+        names_it = bool(question.noun) or (question.opposites is not None and question.opposites.are_nouns)
+        if question.kind == "presence" and confidence and names_it:
             return Answer(question.text, "no", confidence, score, (), "", (note,), region_yx, seen)
-        reason = f"the model tells this of a {seen.text} only, and sees none in this slice."
+        sees = "sees none" if confidence else f"is undecided whether there is one (presence {seen.presence:.2f})"
+        reason = f"the model tells this of a {seen.text} only, and {sees} in this slice."
         return Answer(question.text, CANT_TELL, "", score, (), reason, (), region_yx, seen)
 
     def _yes_no(

@@ -58,8 +58,8 @@ def what_is_this(
     given = checked_words(words)
     if len(given.words) < 2:
         raise PromptError(
-            f"One name leaves nothing to compare it with; add others to {given.words[0]!r}, or ask: "
-            f"is this a {given.words[0]}?"
+            f"One name leaves nothing to compare it with; add other names to {given.words[0]!r}, two or more in all, "
+            f"or ask: is this a {given.words[0]}?"
         )
     region_yx, notes = checked_region(mask_yx, image.shape_yx)
     known = [name for name in given.words if knows(name)]

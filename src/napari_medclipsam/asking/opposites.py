@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+# Nouns that only point at something: they say of no organ, and of no kind.
+GENERAL = frozenset(
+    [
+        *("lesion", "lesions", "mass", "masses", "tumor", "tumors", "tumour", "tumours", "nodule", "nodules"),
+        *("finding", "findings", "abnormality", "growth", "tissue", "spot", "part", "object", "outline"),
+        *("region", "area", "structure", "thing", "box", "mask"),
+    ]
+)
+_GLUE = frozenset(["in", "of", "the", "a", "an"])
+
 
 @dataclass(frozen=True)
 class Opposites:
@@ -22,12 +32,31 @@ class Opposites:
         What any other model is asked.
     shown : str
         What a model with a vocabulary must see in the slice before it can tell; "" for nothing.
+    organ : tuple of str
+        Words for where `shown` is: a noun that has none of them names something else.
     """
 
     choices: dict[str, tuple[str, ...]]
     phrase: str
     other_phrase: str
     shown: str
+    organ: tuple[str, ...]
+
+    @property
+    def are_nouns(self) -> bool:
+        """True where each word names a thing ("glioma"); else it is said of one ("malignant")."""
+        return self.phrase == "{}"
+
+    def told_of(self, noun: str) -> str | None:
+        """Return what a model with a vocabulary looks for where these words are said of a noun; None for another thing.
+
+        A general noun, and one that adds only the organ, means `shown`; "hypoechoic breast lesion" is looked for as it
+        is written.
+        """
+        named = set(noun.casefold().split()) - _GLUE
+        if named <= GENERAL | set(self.organ):
+            return self.shown
+        return noun if not self.shown or named & set(self.organ) else None
 
     def choice(self, word: str) -> str | None:
         """Return which of the choices a word means."""
@@ -45,6 +74,7 @@ def all_opposites() -> tuple[Opposites, ...]:
             entry["phrase"],
             entry["other_phrase"],
             entry["shown"],
+            tuple(entry["organ"]),
         )
         for entry in raw
     )

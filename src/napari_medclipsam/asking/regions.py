@@ -7,6 +7,7 @@ import numpy as np
 from napari_medclipsam.errors import PromptError
 
 WHOLE = "The region is the whole image, so this is about the slice."
+UNUSED = 'The question is about the slice, so the region was left out; to ask about the region, end with "here".'
 
 
 def box_region(box_xyxy: tuple[float, float, float, float], shape_yx: tuple[int, int]) -> np.ndarray:
@@ -27,6 +28,17 @@ def box_region(box_xyxy: tuple[float, float, float, float], shape_yx: tuple[int,
             "a box is x_min,y_min,x_max,y_max in pixels."
         )
     return mask
+
+
+def clipped_note(box_xyxy: tuple[float, float, float, float], shape_yx: tuple[int, int]) -> tuple[str, ...]:
+    """Return what the user should know of a box that reaches beyond the image; nothing for one that does not."""
+    x0, y0, x1, y1 = box_xyxy
+    height, width = shape_yx
+    if min(x0, y0) >= 0 and x1 <= width and y1 <= height:
+        return ()
+    inside = (max(x0, 0), max(y0, 0), min(x1, width - 1), min(y1, height - 1))
+    told = ",".join(f"{value:g}" for value in inside)
+    return (f"The box reaches beyond this image of {width} x {height}; it was clipped to {told}.",)
 
 
 def checked_region(mask_yx: np.ndarray | None, shape_yx: tuple[int, int]) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import numpy as np
 
 from napari_medclipsam.asking.answering import Asked
 from napari_medclipsam.asking.answers import DISCLAIMER, Answer
-from napari_medclipsam.asking.regions import box_region
+from napari_medclipsam.asking.regions import box_region, clipped_note
 from napari_medclipsam.asking.sentences import Question, parse_question
 from napari_medclipsam.asking.words import checked_words
 from napari_medclipsam.cli import DONE
-from napari_medclipsam.cli.outputs import require_suitable
+from napari_medclipsam.cli.outputs import SALIENCY, require_suffix, require_suitable
 from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
 from napari_medclipsam.images.io import read_image, read_mask
@@ -26,50 +28,64 @@ from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.saliency.pair import load_grounder
 
-_OPEN = ("what is this", "what is it", "what's this")
-
 
 def run(args: Namespace) -> int:
     """Answer the question and say how sure the model is."""
+    _require_order(args.input, args.question)
     question, words = _asked(args.question, args.words)
     if args.region is not None and args.box is not None:
         raise PromptError("Give --region or --box, not both: a question is about one region.")
+    if args.saliency is not None:
+        _require_writable(args.saliency, [args.input, args.region])
     volume = read_image(args.input, volume_index=args.volume_index, series_uid=args.series)
     if args.saliency is not None:
-        _require_apart(args.saliency, args.input, volume)
+        require_suitable(args.saliency, volume)
     view = reading_view(volume, args.axis)
     region_zyx = _region(args, volume)
     across = view.across
     stored_index = _slice_index(args.slice, volume.shape_zyx[across], region_zyx, across)
+    clipped: tuple[str, ...] = ()
     if args.box is not None:
         region_zyx = np.zeros(volume.shape_zyx, bool)
         plane = np.moveaxis(region_zyx, across, 0)[stored_index]
-        plane[...] = box_region(args.box, (plane.shape[0], plane.shape[1]))
+        shape_yx = (plane.shape[0], plane.shape[1])
+        plane[...], clipped = box_region(args.box, shape_yx), clipped_note(args.box, shape_yx)
     index = view.index_of_stored(stored_index)
     region_yx = None if region_zyx is None else np.ascontiguousarray(view.to_turned(region_zyx)[index])
     image = view.turned.slice_pixels(index, window=args.window)
     asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
-    answer = asked.answer(image, region_yx, question) if question else asked.name(image, region_yx, words)
+    answer = asked.name(image, region_yx, words) if words else asked.answer(image, region_yx, question)
+    answer = replace(answer, notes=(*clipped, *answer.notes))
     if args.saliency is not None and answer.saliency is not None:
         _write(answer.saliency, view, index, args.saliency)
     elif args.saliency is not None:
-        answer = replace(answer, notes=(*answer.notes, "No saliency is written: names are compared with the region."))
+        answer = replace(answer, notes=(*answer.notes, "No saliency is written: there is no map of this answer."))
         args.saliency = None
-    _tell(args, answer, stored_index, asked.grounder.name)
+    _tell(args, answer, stored_index, volume.shape_zyx[across], asked.grounder.name)
     return DONE
 
 
-def _asked(text: str, words: str | None) -> tuple[Question | None, list[str]]:
-    """Return the closed question, or None and the words that "what is this?" chooses from."""
-    if " ".join(text.split()).rstrip(" ?!.").casefold() not in _OPEN:
+def _require_order(source: Path, question: str) -> None:
+    """Refuse "ask QUESTION IMAGE": the question is a file, and the image is none."""
+    if not source.exists() and question.strip() and Path(question).exists():
+        raise PromptError(
+            f"{question} is a file and {source} is none. IMAGE comes first, then the question in quotes: "
+            f'medclipsam ask {question} "is there a brain tumor?"'
+        )
+
+
+def _asked(text: str, words: str | None) -> tuple[Question, list[str]]:
+    """Return the question, and the words that "what is this?" chooses from; none for another question."""
+    question = parse_question(text)
+    if question.kind != "naming":
         if words is not None:
             raise PromptError('--words goes with the question "what is this?"; a closed question names its own words.')
-        return parse_question(text), []
+        return question, []
     if words is None:
         raise PromptError('"What is this?" chooses among your own words; give them, such as --words "polyp,lung".')
-    given = words.split(",")
+    given = re.split("[,;]", words)
     checked_words(given)
-    return None, given
+    return question, given
 
 
 def _region(args: Namespace, volume: Volume) -> np.ndarray | None:
@@ -99,10 +115,14 @@ def _slice_index(given: int | None, n: int, region_zyx: np.ndarray | None, acros
     return 0
 
 
-def _require_apart(path: Path, source: Path, volume: Volume) -> None:
-    if path.resolve() == source.resolve():
-        raise OutputError(f"The saliency would replace its own image {source}; choose another --saliency.")
-    require_suitable(path, volume)
+def _require_writable(path: Path, sources: Sequence[Path | None]) -> None:
+    """Refuse a path for the saliency that can't be written, before the model runs: then the answer would be lost."""
+    for source in sources:
+        if source is not None and path.resolve() == source.resolve():
+            raise OutputError(f"The saliency would replace {source}, which is read; choose another --saliency.")
+    if path.is_dir():
+        raise OutputError(f"--saliency {path} is a folder; name a file in it, such as {path / 'where.png'}.")
+    require_suffix(path, "--saliency", SALIENCY)
 
 
 def _write(seen: SaliencyMap, view: ReadingView, index: int, path: Path) -> None:
@@ -112,12 +132,13 @@ def _write(seen: SaliencyMap, view: ReadingView, index: int, path: Path) -> None
     write_saliency(view.to_stored(map_zyx), view.stored, path)
 
 
-def _tell(args: Namespace, answer: Answer, stored_index: int, model: str) -> None:
+def _tell(args: Namespace, answer: Answer, stored_index: int, n_slices: int, model: str) -> None:
     """Print the answer on standard output, and what a person must know of it on standard error."""
     if args.json:
         print(json.dumps(_as_json(args, answer, stored_index, model), ensure_ascii=False))
     else:
-        print(f"{args.input}: {answer.question} → {answer.sentence}")
+        at = f", slice {stored_index} of 0 to {n_slices - 1}" if n_slices > 1 else ""
+        print(f"{args.input}{at}: {answer.question} → {answer.sentence}")
         for candidate in answer.candidates:
             told = f"{candidate.probability:.2f}" if candidate.known else "not known"
             print(f"  {candidate.words}: {told}")
@@ -126,13 +147,14 @@ def _tell(args: Namespace, answer: Answer, stored_index: int, model: str) -> Non
 
 
 def _as_json(args: Namespace, answer: Answer, stored_index: int, model: str) -> dict[str, Any]:
-    seen = answer.saliency
+    # A phrase that is not known has no presence, rather than one of 0.
+    seen = answer.saliency if answer.saliency is not None and answer.saliency.known else None
     return {
         "input": str(args.input),
         "question": answer.question,
         "answer": answer.verdict,
         "confidence": answer.confidence,
-        "score": round(answer.score, 4),
+        "score": round(answer.score, 4) if answer.is_told else None,
         "reason": answer.reason,
         "about": answer.about,
         "slice": stored_index,

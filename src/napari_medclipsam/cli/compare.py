@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_medclipsam.annotation.requests import verdict_of
 from napari_medclipsam.cli import DONE, REFUSED
-from napari_medclipsam.cli.outputs import check_suffix, plan_jobs, require_apart
+from napari_medclipsam.cli.outputs import plan_jobs, require_apart, require_suffix
 from napari_medclipsam.cli.preview import render_comparison, write_png
 from napari_medclipsam.cli.progress import progress_bar, shown_on
 from napari_medclipsam.errors import ImageError
@@ -26,7 +26,7 @@ _HEAD = ("phrasing", "answer", "presence", "specificity")
 def run(args: Namespace) -> int:
     """Write a sheet of the maps, and print a table."""
     texts = phrasings_of(args.text)
-    check_suffix(args.output, "--output", (".png",))
+    require_suffix(args.output, "--output", (".png",))
     require_apart([args.input], (args.output,))
     job = plan_jobs([args.input], False, None, None, args.output)[0]
     path = args.output or Path(f"{job.name}_compare.png")

@@ -13,6 +13,7 @@ from napari_medclipsam.images.volume import Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz")
+SALIENCY = (*VOLUMES, ".png", ".tif", ".npy")
 _DICOM = ("", ".dcm", ".ima", ".dicom")
 DEFAULT_FOLDER = Path("medclipsam-output")
 
@@ -114,12 +115,12 @@ def plan_jobs(
             Job(path, name, folder, None, None, saliency, preview / f"{name}_preview.png" if preview else None)
             for path, name in zip(inputs, names, strict=True)
         ]
-    check_suffix(saliency, "--saliency", (*VOLUMES, ".png", ".tif", ".npy"))
-    check_suffix(preview, "--preview", (".png",))
+    require_suffix(saliency, "--saliency", SALIENCY)
+    require_suffix(preview, "--preview", (".png",))
     is_folder = output is None or output.is_dir() or not output.suffix
     folder = Path() if output is None else output if is_folder else output.parent
     if not is_folder:
-        check_suffix(output, "--output", (*VOLUMES, ".png", ".tif"))
+        require_suffix(output, "--output", (*VOLUMES, ".png", ".tif"))
     job = Job(inputs[0], names[0], folder, None if is_folder else output, saliency, None, preview)
     given_paths = [p.resolve() for p in (job.mask_path, saliency, preview) if p is not None]
     if inputs[0].resolve() in given_paths:
@@ -153,8 +154,14 @@ def require_suitable(path: Path, volume: Volume) -> None:
         )
 
 
-def check_suffix(path: Path | None, option: str, allowed: Sequence[str]) -> None:
-    """Raise `OutputError` if a file that was named by an option has another suffix."""
+def require_suffix(path: Path | None, option: str, allowed: Sequence[str]) -> None:
+    """Refuse a file type that an option can't write.
+
+    Raises
+    ------
+    OutputError
+        If the path has none of the suffixes.
+    """
     if path is not None and suffix_of(path) not in allowed:
         raise OutputError(f"{option} {path} must end in {' or '.join(allowed)}.")
 
