@@ -75,8 +75,9 @@ def test_where_no_saliency_can_go_is_said_before_the_model_runs(run, png, monkey
 
 
 def test_a_question_before_the_image_is_put_right(run, png):
-    code, _, err = run("ask", "is there a disk?", png[0])
-    assert code == 2 and "IMAGE comes first, then the question in quotes" in err
+    for words in (("is there a disk?", png[0]), (png[0], "is", "there", "a", "disk?"), ("is", "there", png[0])):
+        code, _, err = run("ask", *words)
+        assert code == 2 and "IMAGE comes first, then the question in quotes" in err
     assert "Type a question, such as" in run("ask", png[0], "")[2]
 
 

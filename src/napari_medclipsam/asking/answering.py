@@ -135,11 +135,14 @@ class Asked:
         encoder = self._require_encoder()
         has_vocabulary = self._vocabulary is not None
         noun = group.told_of(question.noun) if has_vocabulary else question.noun
-        if noun is None:
-            reason = f'the model tells this of a {group.shown} only, not of "{question.noun}".'
+        if noun is None or (has_vocabulary and not group.shown):
+            names = f"the model was not taught to tell {' from '.join(group.choices)}."
+            reason = (
+                f'the model tells this of a {group.shown} only, not of "{question.noun}".' if group.shown else names
+            )
             return Answer(question.text, CANT_TELL, "", 0.0, (), reason, (), region_yx)
-        seen = self.grounder.saliency(image, noun) if has_vocabulary and noun else None
-        if seen is not None and (told := self._not_shown(seen, question, region_yx)) is not None:
+        seen = self.grounder.saliency(image, noun) if has_vocabulary else None
+        if seen is not None and (told := self._not_shown(seen, question, group, region_yx)) is not None:
             return told
         template = group.phrase if has_vocabulary else group.other_phrase
         if not group.are_nouns and noun not in ("", group.shown):
@@ -154,7 +157,9 @@ class Asked:
         told = answer_of(question.text, encoder, candidates, LIMITS, candidates, (), region_yx)
         return replace(told, saliency=seen)
 
-    def _not_shown(self, seen: SaliencyMap, question: Question, region_yx: np.ndarray | None) -> Answer | None:
+    def _not_shown(
+        self, seen: SaliencyMap, question: Question, group: Opposites, region_yx: np.ndarray | None
+    ) -> Answer | None:
         """Return the answer where what the words are said of is not seen in the slice; None where it is."""
         if reason := _why_not(seen):
             return Answer(question.text, CANT_TELL, "", 0.0, (), reason, (), region_yx, seen)
@@ -164,11 +169,10 @@ class Asked:
         confidence = PRESENCE_LIMITS.confidence(score, is_calibrated(self.grounder))
         note = f"No {seen.text} is seen in this slice."
         # Without a breast lesion there is no malignant one; of "a malignant lesion" that says nothing.
-        names_it = bool(question.noun) or (question.opposites is not None and question.opposites.are_nouns)
-        if question.kind == "presence" and confidence and names_it:
+        if question.kind == "presence" and confidence and (question.noun or group.are_nouns):
             return Answer(question.text, "no", confidence, score, (), "", (note,), region_yx, seen)
         sees = "sees none" if confidence else f"is undecided whether there is one (presence {seen.presence:.2f})"
-        reason = f"the model tells this of a {seen.text} only, and {sees} in this slice."
+        reason = f"the model tells this of a {group.shown} only, and {sees} in this slice."
         return Answer(question.text, CANT_TELL, "", score, (), reason, (), region_yx, seen)
 
     def _yes_no(

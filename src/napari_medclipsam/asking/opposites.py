@@ -31,7 +31,7 @@ class Opposites:
     other_phrase : str
         What any other model is asked.
     shown : str
-        What a model with a vocabulary must see in the slice before it can tell; "" for nothing.
+        What a model with a vocabulary must see in the slice before it can tell; "" where none was taught these words.
     organ : tuple of str
         Words for where `shown` is: a noun that has none of them names something else.
     """
@@ -56,7 +56,7 @@ class Opposites:
         named = set(noun.casefold().split()) - _GLUE
         if named <= GENERAL | set(self.organ):
             return self.shown
-        return noun if not self.shown or named & set(self.organ) else None
+        return noun if named & set(self.organ) else None
 
     def choice(self, word: str) -> str | None:
         """Return which of the choices a word means."""

@@ -28,11 +28,12 @@ from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.saliency.pair import load_grounder
 
+_ORDER = 'IMAGE comes first, then the question in quotes: medclipsam ask brain.png "is there a brain tumor?"'
+
 
 def run(args: Namespace) -> int:
     """Answer the question and say how sure the model is."""
-    _require_order(args.input, args.question)
-    question, words = _asked(args.question, args.words)
+    question, words = _asked(_text(args.input, args.question), args.words)
     if args.region is not None and args.box is not None:
         raise PromptError("Give --region or --box, not both: a question is about one region.")
     if args.saliency is not None:
@@ -65,13 +66,13 @@ def run(args: Namespace) -> int:
     return DONE
 
 
-def _require_order(source: Path, question: str) -> None:
-    """Refuse "ask QUESTION IMAGE": the question is a file, and the image is none."""
-    if not source.exists() and question.strip() and Path(question).exists():
-        raise PromptError(
-            f"{question} is a file and {source} is none. IMAGE comes first, then the question in quotes: "
-            f'medclipsam ask {question} "is there a brain tumor?"'
-        )
+def _text(source: Path, given: Sequence[str]) -> str:
+    """Return the question; refuse one without quotes, and one in the place of the image."""
+    if len(given) > 1:
+        raise PromptError(_ORDER)
+    if given[0].strip() and Path(given[0]).exists() and not source.exists():
+        raise PromptError(f"{given[0]} is a file and {source} is none. {_ORDER}")
+    return given[0]
 
 
 def _asked(text: str, words: str | None) -> tuple[Question, list[str]]:

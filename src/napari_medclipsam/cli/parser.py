@@ -129,7 +129,8 @@ def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument("input", type=Path, metavar="IMAGE", help="as for segment: one image, volume or DICOM series")
     p.add_argument(
         "question",
-        help='a closed question such as "is there a brain tumor?", or "what is this?" with --words',
+        nargs="+",
+        help='in quotes: a closed question such as "is there a brain tumor?", or "what is this?" with --words',
     )
     p.add_argument("--words", metavar="A,B,C", help='the names to choose from for "what is this?"')
     p.add_argument("--region", type=Path, metavar="MASK", help="what is asked about: a mask on the grid of the image")
