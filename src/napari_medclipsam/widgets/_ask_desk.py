@@ -26,8 +26,8 @@ _MARK_FIRST = (
     "Label, and ask again."
 )
 _TOO_FEW = (
-    'Add at least two names to choose from, such as "brain tumor" and "normal brain".',
-    'Add at least one more name to choose from, such as "normal brain".',
+    'Add at least two names to choose from, such as "brain tumor" and "normal brain tissue".',
+    'Add at least one more name to choose from, such as "normal brain tissue".',
 )
 
 

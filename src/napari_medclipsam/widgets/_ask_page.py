@@ -13,8 +13,8 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPlainTextEdit,
     QProgressBar,
+    QTextEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -53,11 +53,13 @@ class AskPage(QWidget):
         self._desk = desk
         self._are_own = False
         self.region = _label("What is asked about: the mask of the selected class in this slice, else the newest box.")
-        self.words = QPlainTextEdit()
+        # The kind that napari draws as a field; a plain one has no background in its themes.
+        self.words = QTextEdit()
+        self.words.setAcceptRichText(False)
         self.words.setToolTip("The names to choose from, one in a line. They begin as the names of your classes.")
         self.words.setPlaceholderText("One name in a line, two or more")
         self.words.setTabChangesFocus(True)
-        self.words.setFixedHeight(_ROWS * self.fontMetrics().lineSpacing() + 12)
+        self.words.setFixedHeight(_ROWS * self.fontMetrics().lineSpacing() + 20)
         self.words.textChanged.connect(self._on_typed)
         self.hint = _label("It tells names from each other, so it needs two of them.")
         tip = "Which of these names fits what is marked in this slice? Two names or more are needed."

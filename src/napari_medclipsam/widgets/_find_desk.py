@@ -83,7 +83,7 @@ class FindDesk(QObject):
         self._finding: FindRequest | None = None
         self._indexing: IndexRequest | None = None
         self._slices: SliceIndexRequest | None = None
-        # Of other cases; and how many slices of the open one the reader has asked for, 0 once they are done.
+        # Of other cases; and how many slices of the open one the reader has asked for, 0 once all is done.
         self._indexed: tuple[int, int] | None = None
         self._n_own = 0
         self._n_counted = 0
@@ -318,8 +318,8 @@ class FindDesk(QObject):
         else:
             self._slices = None
             self._wait_for(())
-            if self._is_refused or not self._n_own_left:
-                self._n_own = 0
+        if self._is_refused or (self._indexed is None and not self._n_own_left):
+            self._n_own = 0
 
 
 def _is_accepted(state: SliceState | None) -> bool:
