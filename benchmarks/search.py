@@ -5,11 +5,11 @@
 With `--slices` alone the question is which slice: the FLAIR volumes of the test patients of volumes/lgg become a
 project, which is indexed and searched for a text as the program does it. Writes benchmarks/results/slices.json.
 
-Else, An index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250, and
-again in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and memory.
-FOLDER may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same vectors, and
-queries that are near to some of them. Writes benchmarks/results/search.json. Processor time is that of
-all threads together, and leaves out other work on the machine.
+Else an index of 100,000 random unit vectors of 256 numbers is written as the program does it, in 80 cases of 1,250,
+and again in 10,000 cases of 10 (films). Measured: opening it, a query for the 20 best slices, one slice more, and
+memory. FOLDER may hold faiss-cpu, usearch and hnswlib (pip install --target FOLDER …); each then gets the same
+vectors, and queries that are near to some of them. Writes benchmarks/results/search.json. Processor time is that of all
+threads together, and leaves out other work on the machine.
 """
 
 from __future__ import annotations
@@ -151,11 +151,11 @@ def others(data: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
         return (lambda q: index.knn_query(q, TOP)[0][0]), index.add_items
 
     table: dict[str, Any] = {}
-    for build in (numpy_product, faiss_flat, faiss_hnsw, usearch, hnswlib):
-        name = build.__name__.replace("_", " ")
+    for library in (numpy_product, faiss_flat, faiss_hnsw, usearch, hnswlib):
+        name = library.__name__.replace("_", " ")
         try:
             started = time.process_time()
-            search, add = build()
+            search, add = library()
         except ImportError:
             continue
         built = time.process_time() - started

@@ -85,7 +85,10 @@ class Asked:
     @property
     def _vocabulary(self) -> KnowsPhrases | None:
         # What a project has learnt has that of the model inside.
-        return next((model for model in (self.grounder, self.encoder) if isinstance(model, KnowsPhrases)), None)
+        for model in (self.grounder, self.encoder):
+            if isinstance(model, KnowsPhrases):
+                return model
+        return None
 
     def _require_encoder(self) -> RegionEncoder:
         if self.encoder is None:
