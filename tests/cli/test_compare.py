@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from PIL import Image
+
+from napari_medclipsam.cli.preview import render_comparison
+from napari_medclipsam.images.slice import Slice
 
 
 def test_a_sheet_and_a_table(run, png):
@@ -36,3 +40,12 @@ def test_what_is_refused(run, png, nifti):
         code, _, err = run(*words)
         assert code == 2 and told in err, err
     assert run("compare", png[0], "--text", "carpet")[0] == 2
+
+
+def test_the_words_of_a_picture_have_no_empty_boxes():
+    image, values_yx = Slice(np.zeros((8, 8), np.uint8)), np.zeros((8, 8), np.float32)
+    drawn = [
+        render_comparison(image, [values_yx], [words], title)
+        for words, title in (("tumeur\nlésée –", "slice 90 of 0–188"), ("tumeur\nlesee -", "slice 90 of 0-188"))
+    ]
+    assert drawn[0].tobytes() == drawn[1].tobytes()

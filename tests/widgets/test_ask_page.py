@@ -42,6 +42,7 @@ def test_names_are_ranked_for_what_is_marked(asking) -> None:
     assert page.answer.text() == "Looking …" and not page.ask_button.isEnabled()
     asking.idle()
     assert "Square (sure" in page.answer.text() and "not a diagnosis" in page.notes.text()
+    assert page.bars.title.isHidden() and page.bars.rows[0][1].isEnabled()
     names = [name.text() for name, bar in page.bars.rows if not bar.isHidden() and not page.bars.isHidden()]
     assert names == ["square", "disk"] and page.bars.rows[0][1].value() > 90
 
@@ -56,6 +57,31 @@ def test_words_of_ones_own_stay_until_the_classes_are_taken_again(asking) -> Non
     assert page.words.toPlainText() == "disk\nsquare"
 
 
+def test_one_class_is_not_enough_and_the_page_says_so_at_once(asking) -> None:
+    page = asking.dock.ask_page
+    assert "at least two names" in page.hint.text() and not page.hint.isHidden()
+    asking.ask("square")
+    assert "one more name" in page.hint.text() and page.words.toPlainText() == "square\n"
+    page.words.insertPlainText("Square\n")
+    assert not page.hint.isHidden()
+    page.words.insertPlainText("disk")
+    assert page.hint.isHidden()
+    assert "Square (sure" in ask(asking, " What is  this ")
+    assert "What is this? (about the region)" in page.answer.text()
+    page.reset.click()
+    assert not page.hint.isHidden() and "One name" in ask(asking, "what is this?")
+
+
+def test_what_it_cannot_tell_is_for_comparison_only(asking) -> None:
+    asking.ask("disk")
+    page = asking.dock.ask_page
+    page.words.setPlainText("square\nbar")
+    page.name_button.click()
+    asking.idle()
+    assert "Can't tell" in page.answer.text() and not page.bars.isHidden() and not page.bars.title.isHidden()
+    assert not any(part.isEnabled() for part in page.bars.rows[0])
+
+
 def test_a_box_is_a_region(asking) -> None:
     session, at = asking.session, asking.at
     key = session.object_of(session.classes.add("thing").label)
@@ -67,7 +93,7 @@ def test_a_box_is_a_region(asking) -> None:
     page.words.setPlainText("square\ndisk\nbar")
     page.name_button.click()
     asking.idle()
-    assert "Square (sure" in page.answer.text() and "About the region" in page.answer.text()
+    assert "Square (sure" in page.answer.text() and "What is this? (about the region)" in page.answer.text()
 
 
 def test_the_evidence_is_shown_as_the_saliency_of_a_text(asking) -> None:

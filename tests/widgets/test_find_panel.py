@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from PIL import Image
 
 from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.projects.project import Project
@@ -43,7 +44,7 @@ def office(open_desk, tmp_path, monkeypatch):
     desk.finder = FindDesk(desk.dock.workspace, desk.dock.project)
     desk.panel = FindPanel(desk.dock.project, desk.finder, TextHistory())
     desk.qtbot.addWidget(desk.panel)
-    assert "No project is open" in desk.panel.message.text() and not desk.panel.row.isEnabled()
+    assert desk.panel.parts.isHidden() and not desk.panel.closed.isHidden()
     desk.idle()
     desk.dock.project.open(tmp_path / "project")
     desk.idle()
@@ -69,7 +70,8 @@ def rows(desk) -> list[tuple[str, str]]:
 def test_index_find_and_go_there(office) -> None:
     panel = office.panel
     assert panel.state.text() == "0 of 8 slices are indexed."
-    assert ask(office, "disk") == [] and "nothing to search" in panel.message.text()
+    assert panel.closed.isHidden()
+    assert ask(office, "disk") == [] and panel.message.text() == "There is nothing to search there."
     panel.build.click()
     until(office, "All 8 slices are indexed.")
     office.idle()
@@ -93,7 +95,7 @@ def test_index_find_and_go_there(office) -> None:
     assert ask(office, "gizmo") == [] and "Can't tell" in panel.message.text()
     panel.row.field.clear()
     panel.row.button.click()
-    assert "Type what to look for" in office.message
+    assert "Type what to look for" in panel.message.text()
 
 
 def test_what_is_accepted_can_be_found_at_once_and_is_forgotten_when_it_is_taken_back(office) -> None:
@@ -113,9 +115,11 @@ def test_what_is_accepted_can_be_found_at_once_and_is_forgotten_when_it_is_taken
 def test_slices_like_a_region_and_the_case_that_is_open_is_indexed_too(office) -> None:
     office.dock.project.open_case("c0001")
     office.panel.build.click()
+    assert not office.panel.bar.isHidden() and not office.panel.build.isEnabled()
     until(office, "All 8 slices are indexed.")
+    office.qtbot.waitUntil(office.panel.build.isEnabled, timeout=20_000)
     office.panel.like.click()
-    assert "outline something first" in office.message
+    assert "outline something first" in office.panel.message.text()
     office.go(1)
     office.ask("disk")
     office.panel.where.setCurrentText("Other cases")
@@ -134,11 +138,47 @@ def test_a_second_reading_is_not_helped_and_a_model_without_vectors_says_so(offi
     desk.open_case("c0001", second=True)
     office.panel.row.field.setText("disk")
     office.panel.row.button.click()
-    assert "blind" in office.message and not office.finder.is_finding
+    assert "blind" in office.panel.message.text() and not office.finder.is_finding
     desk.leave_case()
     office.grounders.append(IntensityGrounder())
     office.dock.workspace.use_model(office.dock.workspace.model)
     office.idle()
     office.qtbot.waitUntil(lambda: "can't search" in office.panel.message.text(), timeout=20_000)
     office.dock.project.close()
-    assert "No project is open" in office.panel.message.text()
+    assert office.panel.parts.isHidden()
+
+
+def test_the_case_that_is_open_has_progress_and_can_be_stopped(office) -> None:
+    office.dock.project.open_case("c0001")
+    office.idle()
+    finder, panel = office.finder, office.panel
+    panel.build.click()
+    assert finder.indexed == (0, N) and panel.bar.maximum() == N and not panel.stop.isHidden()
+    panel.stop.click()
+    office.qtbot.waitUntil(panel.build.isEnabled, timeout=20_000)
+    assert panel.bar.isHidden() and "Stopped" in panel.message.text()
+    office.idle()
+    panel.build.click()
+    assert panel.message.text() == ""
+    until(office, "All 8 slices are indexed.")
+
+
+def test_what_is_added_to_a_new_project_is_counted(office, tmp_path) -> None:
+    desk = office.dock.project
+    desk.close()
+    Project.create(tmp_path / "new", ["disk"], "ana").close()
+    desk.open(tmp_path / "new")
+    until(office, "The project has no slices yet.")
+    list(desk.project.add(images_in(tmp_path / "in")))
+    desk.update_row("c0001")
+    until(office, "0 of 8 slices are indexed.")
+
+
+def test_a_picture_has_no_slice_number(office) -> None:
+    desk = office.dock.project
+    Image.fromarray(picture("disk")[0]).save(desk.project.folder / "flat.png")
+    list(desk.project.add(images_in(desk.project.folder / "flat.png")))
+    desk.update_row("c0003")
+    office.panel.build.click()
+    until(office, "All 9 slices are indexed.")
+    assert ("c0003", "–") in ask(office, "disk")

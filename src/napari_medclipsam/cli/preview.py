@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _MARGIN_PX = 12
 _LINE_PX = 26
 _FONT_PX = 18
 _BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
+_DASHES = str.maketrans({"–": "-", "—": "-", "−": "-"})
 
 
 def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple[str, str] = ("", "")) -> Image.Image:
@@ -42,7 +44,7 @@ def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple
     left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result.saliency_yx)
     for panel in (left, right):
         _write_sides(panel, sides)
-    lines = [caption, *(_legend(s) for s in result.structures)]
+    lines = [_drawable(line) for line in (caption, *(_legend(s) for s in result.structures))]
     colours = [_INK, *(colour_of(s.label) for s in result.structures)]
     header = _LINE_PX * len(lines) + _MARGIN_PX
     width = left.width + right.width + 3 * _MARGIN_PX
@@ -83,6 +85,7 @@ def render_comparison(
     panels = [draw_saliency(image, values_yx, _SMALL_PX) for values_yx in maps]
     for panel in panels:
         _write_sides(panel, sides)
+    title, captions = _drawable(title), [_drawable(caption) for caption in captions]
     n_columns, font = min(_SHEET_COLUMNS, len(panels)), _font()
     n_lines = max(caption.count("\n") + 1 for caption in captions)
     words = max(font.getlength(line) for caption in captions for line in caption.splitlines())
@@ -177,6 +180,12 @@ def _legend(structure: StructureResult) -> str:
         return f"{structure.text}: not known"
     state = "present" if structure.present else "not present"
     return f"{structure.text}: {state} ({structure.presence:.2f})"
+
+
+def _drawable(text: str) -> str:
+    """Return a text without dashes and accents: the font that comes with Pillow has empty boxes for them."""
+    plain = unicodedata.normalize("NFKD", text.translate(_DASHES))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

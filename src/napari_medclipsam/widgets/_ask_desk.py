@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_medclipsam.annotation.ask_request import AskOutcome, AskRequest, Marked
 from napari_medclipsam.annotation.worker import Done, Event, Failed
 from napari_medclipsam.asking.answers import Answer
+from napari_medclipsam.asking.naming import WHAT_IS_THIS
 from napari_medclipsam.asking.sentences import parse_question
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.widgets._said import said_on_error
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _MARK_FIRST = (
     "Nothing is marked in this slice. Choose a class that has a mask here, or draw a box with the tool Box on the page "
     "Label, and ask again."
+)
+_TOO_FEW = (
+    'Add at least two names to choose from, such as "brain tumor" and "normal brain tissue".',
+    'Add at least one more name to choose from, such as "normal brain tissue".',
 )
 
 
@@ -79,6 +84,12 @@ class AskDesk(QObject):
         session = self._workspace.session
         return [] if session is None else [structure.name for structure in session.classes]
 
+    @staticmethod
+    def hint(words: Sequence[str]) -> str:
+        """Return what is missing before `name` can choose among words; "" where nothing is."""
+        n = len({word.strip().casefold() for word in words if word.strip()})
+        return _TOO_FEW[n] if n < len(_TOO_FEW) else ""
+
     @said_on_error
     def name(self, words: Sequence[str]) -> None:
         """Ask what the marked region is, among words."""
@@ -89,8 +100,14 @@ class AskDesk(QObject):
         self._submit(session.plan_question(at, words, marked.mask_yx))
 
     @said_on_error
-    def ask(self, text: str) -> None:
-        """Ask a closed question: about the marked region where the question means it, else about the slice."""
+    def ask(self, text: str, words: Sequence[str] = ()) -> None:
+        """Ask a closed question: about the marked region where the question means it, else about the slice.
+
+        "What is this?" chooses among words, as `name` does.
+        """
+        if _plain(text) == _plain(WHAT_IS_THIS):
+            self.name(words)
+            return
         session, at = self._workspace.require_slice()
         question, marked = parse_question(text), self.marked
         if question.about == "region" and marked is None:
@@ -133,3 +150,7 @@ class AskDesk(QObject):
             saliency = self._workspace.saliency
             assert saliency is not None  # `ensure_layers` made it
             saliency.show_map(outcome.answer.saliency.values_yx, outcome.request.at)
+
+
+def _plain(question: str) -> str:
+    return " ".join(question.casefold().replace("?", " ").split())

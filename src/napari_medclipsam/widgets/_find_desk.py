@@ -28,7 +28,8 @@ Where = Literal["everywhere", "this case", "other cases"]
 
 # Accepting comes in bursts; that a slice can be found may follow a moment later.
 _FOLLOW_MS = 700
-_AT_ONCE = 8
+_AT_ONCE = 4
+_STOPPED = "Stopped; what is indexed is kept."
 _SECOND = "A second reading is blind: search when a first reading is open."
 
 
@@ -49,7 +50,8 @@ class FindDesk(QObject):
     coverage : Coverage or None
         How much of the project is indexed; None before that is known.
     indexed : tuple of (int, int) or None
-        Slices that indexing has been through, of how many; None while there is none.
+        Slices that indexing has been through, of how many; None while there is none. Those of the case that is open
+        count where the reader has asked for them.
     outline : FindOutline
         Where in the slice on screen it was found.
     message : str
@@ -58,18 +60,19 @@ class FindDesk(QObject):
         True while a search runs.
     changed : Signal
         Any of these may be another.
+    said : Signal of str
+        What was refused, in words; it becomes the message.
     """
 
     changed = Signal()
+    said = Signal(str)
 
     def __init__(self, workspace: Workspace, desk: ProjectDesk) -> None:
         super().__init__(desk)
         self._workspace, self._desk = workspace, desk
-        self.said = workspace.said
         self.outline = FindOutline(workspace)
         self.found: Found | None = None
         self.coverage: Coverage | None = None
-        self.indexed: tuple[int, int] | None = None
         self.message = ""
         self._shelf: Shelf | None = None
         self._open: Case | None = None
@@ -80,12 +83,17 @@ class FindDesk(QObject):
         self._finding: FindRequest | None = None
         self._indexing: IndexRequest | None = None
         self._slices: SliceIndexRequest | None = None
+        # Of other cases; and how many slices of the open one the reader has asked for, 0 once all is done.
+        self._indexed: tuple[int, int] | None = None
+        self._n_own = 0
+        self._n_counted = 0
         # Models that make no vectors say so once.
         self._is_refused = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_FOLLOW_MS)
         self._soon.timeout.connect(self._follow)
+        self.said.connect(self._say)
         desk.changed.connect(self._on_desk)
         workspace.refreshed.connect(self._soon.start)
         workspace.work.happened.connect(self._on_event)
@@ -94,6 +102,18 @@ class FindDesk(QObject):
     def is_finding(self) -> bool:
         """See the class."""
         return self._finding is not None
+
+    @property
+    def indexed(self) -> tuple[int, int] | None:
+        """See the class."""
+        if not self._n_own:
+            return self._indexed
+        done, total = self._indexed or (0, 0)
+        return done + max(0, self._n_own - self._n_own_left), total + self._n_own
+
+    @property
+    def _n_own_left(self) -> int:
+        return len(self._waiting) + (0 if self._slices is None else len(self._slices.slices))
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -109,22 +129,30 @@ class FindDesk(QObject):
         if project is not (None if self._shelf is None else self._shelf.project):
             self.cancel()
             self._shelf = None if project is None else Shelf(project)
-            self.found = self.coverage = self.indexed = None
+            self.found = self.coverage = self._indexed = None
             # What is under way was for another project.
             self._finding = self._indexing = self._slices = None
             self.message = ""
             self._left.clear()
-            if project is not None:
-                # Nothing to index: it only tells how much there is.
-                self._index([])
+            self._n_counted = 0
         if case is not self._open:
             if self._open is not None and not self._open.is_second and self._shelf is not None:
                 self._left.add(self._open_id)
             self._open, self._open_id = case, "" if case is None else case.study.case
             self._seen = {} if case is None else dict(case.session.book.states)
             self._waiting.clear()
+            self._n_own = 0
             self._index_left()
+        self._count()
         self.changed.emit()
+
+    def _count(self) -> None:
+        """Ask how much there is to index, once there are other cases than before."""
+        n = 0 if self._shelf is None else len(self._shelf.project.studies)
+        if self._shelf is not None and self._indexing is None and (self.coverage is None or n != self._n_counted):
+            # What is shown meanwhile must not deny what was just added.
+            self._n_counted, self.coverage = n, None
+            self._index([])
 
     def _follow(self) -> None:
         """Have slices indexed that were accepted, or are so no more."""
@@ -161,11 +189,16 @@ class FindDesk(QObject):
         if self._open is not None and not self._open.is_second:
             book = self._open.session.book
             self._wait_for(slices_of(book.masks.labels.shape, self._workspace.at, book.states))
+            self._n_own = self._n_own_left
+        if not self.is_finding and (self.found is None or not self.found.answers):
+            # "There is nothing to search" does not stay true.
+            self.message = ""
+        self.changed.emit()
 
     def _index(self, cases: list[str] | None) -> None:
         if self._shelf is not None and not self._is_refused:
             self._indexing = IndexRequest(self._shelf, cases, lambda case: case == self._open_id)
-            self.indexed = (0, 0) if cases is None else None
+            self._indexed = (0, 0) if cases is None else None
             self._workspace.work.worker.submit(self._indexing)
             self.changed.emit()
 
@@ -176,10 +209,13 @@ class FindDesk(QObject):
             self._index(cases)
 
     def cancel(self) -> None:
-        """Stop before the next slice; what is indexed is kept."""
+        """Stop before the next slices; what is indexed is kept."""
         self._waiting.clear()
+        self._n_own = 0
         if self._indexing is not None:
             self._indexing.stop()
+        self.message = _STOPPED
+        self.changed.emit()
 
     # Searching.
 
@@ -239,6 +275,10 @@ class FindDesk(QObject):
 
     # What the models say.
 
+    def _say(self, sentence: str) -> None:
+        self.message = sentence
+        self.changed.emit()
+
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Ready):
             self._is_refused = False
@@ -249,7 +289,7 @@ class FindDesk(QObject):
         if request is None:
             return
         if isinstance(event, Progressed) and request is self._indexing:
-            self.indexed = (int(event.done), event.total)
+            self._indexed = (int(event.done), event.total)
             self.changed.emit()
         elif isinstance(event, (Done, Failed)) and request in (self._finding, self._indexing, self._slices):
             self._ended(event)
@@ -262,7 +302,9 @@ class FindDesk(QObject):
             self._finding = None
             self.message = told
             if isinstance(outcome, Found):
-                self.found, self.coverage, self.message = outcome, outcome.coverage, outcome.message
+                self.found, self.coverage = outcome, outcome.coverage
+                # How much is indexed is shown for itself, and goes on growing.
+                self.message = outcome.message.removesuffix(outcome.coverage.words).rstrip()
             return
         if isinstance(outcome, IndexOutcome):
             self.coverage = outcome.coverage
@@ -270,11 +312,14 @@ class FindDesk(QObject):
         self.message = told or self.message
         self._is_refused = isinstance(event, Failed)
         if event.request is self._indexing:
-            self._indexing = self.indexed = None
+            self._indexing = self._indexed = None
             self._index_left()
+            self._count()
         else:
             self._slices = None
             self._wait_for(())
+        if self._is_refused or (self._indexed is None and not self._n_own_left):
+            self._n_own = 0
 
 
 def _is_accepted(state: SliceState | None) -> bool:

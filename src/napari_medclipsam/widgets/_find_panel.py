@@ -51,6 +51,8 @@ class FindPanel(QWidget):
         super().__init__()
         self._desk, self._find = desk, find
         self._shown: tuple[Answer, ...] = ()
+        self.closed = QLabel("Open a project to search all its slices.")
+        self.parts = QWidget()
         self.row = FindRow(self._find_text, history)
         self.row.field.setPlaceholderText("Find slices that show … e.g. brain tumor")
         self.row.field.setToolTip("Type what the slices should show, and press Enter.")
@@ -90,9 +92,12 @@ class FindPanel(QWidget):
         self.refresh()
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        # Those of the page are around it.
-        column.setContentsMargins(0, 0, 0, 0)
+        outer, column = QVBoxLayout(self), QVBoxLayout(self.parts)
+        outer.addWidget(self.closed)
+        outer.addWidget(self.parts)
+        for layout in (outer, column):
+            # Those of the page are around it.
+            layout.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         column.addWidget(QLabel("Find in the whole project:"))
         column.addWidget(self.row)
@@ -107,19 +112,19 @@ class FindPanel(QWidget):
     def refresh(self) -> None:
         """Show what was found, and how much is indexed."""
         find, has_project = self._find, self._desk.project is not None
-        for widget in (self.row, self.like, self.where, self.accepted, self.build):
-            widget.setEnabled(has_project)
+        self.closed.setVisible(not has_project)
+        self.parts.setVisible(has_project)
         is_indexing = find.indexed is not None
-        self.build.setEnabled(has_project and not is_indexing)
+        self.build.setEnabled(not is_indexing)
         for part in (self.bar, self.stop):
             part.setVisible(is_indexing)
         if find.indexed is not None:
             done, total = find.indexed
             self.bar.setRange(0, total)
             self.bar.setValue(done)
-        self.message.setText(find.message if has_project else "No project is open. Open one on the page Project.")
+        self.message.setText(find.message)
         self.message.setVisible(bool(self.message.text()))
-        self.state.setText(find.coverage.words if find.coverage is not None and has_project else "")
+        self.state.setText(find.coverage.words if find.coverage is not None else "")
         # Meanwhile the bar says it.
         self.state.setVisible(bool(self.state.text()) and not is_indexing)
         self._fill(() if find.found is None else find.found.answers)
@@ -130,7 +135,7 @@ class FindPanel(QWidget):
             self.table.setRowCount(len(answers))
             for number, answer in enumerate(answers):
                 what = f"{_KINDS[answer.kind]} {names.get(answer.label, '')}".strip()
-                index = "" if answer.at.axis is None else str(answer.at.index)
+                index = "–" if answer.at.axis is None else str(answer.at.index)
                 for column, text in enumerate((answer.case, index, answer.words, what)):
                     cell = QTableWidgetItem(text)
                     cell.setToolTip(f"{answer.words} ({answer.score:.2f}): {what}")
