@@ -136,10 +136,9 @@ class Asked:
         has_vocabulary = self._vocabulary is not None
         noun = group.told_of(question.noun) if has_vocabulary else question.noun
         if noun is None or (has_vocabulary and not group.shown):
-            names = f"the model was not taught to tell {' from '.join(group.choices)}."
-            reason = (
-                f'the model tells this of a {group.shown} only, not of "{question.noun}".' if group.shown else names
-            )
+            reason = f"the model was not taught to tell {' from '.join(group.choices)}."
+            if group.shown:
+                reason = f'the model tells this of a {group.shown} only, not of "{question.noun}".'
             return Answer(question.text, CANT_TELL, "", 0.0, (), reason, (), region_yx)
         seen = self.grounder.saliency(image, noun) if has_vocabulary else None
         if seen is not None and (told := self._not_shown(seen, question, group, region_yx)) is not None:
