@@ -59,7 +59,7 @@ class AskPage(QWidget):
         self.words.setToolTip("The names to choose from, one in a line. They begin as the names of your classes.")
         self.words.setPlaceholderText("One name in a line, two or more")
         self.words.setTabChangesFocus(True)
-        self.words.setFixedHeight(_ROWS * self.fontMetrics().lineSpacing() + 20)
+        self.words.setFixedHeight(_ROWS * self.fontMetrics().lineSpacing() + 28)
         self.words.textChanged.connect(self._on_typed)
         self.hint = _label("It tells names from each other, so it needs two of them.")
         tip = "Which of these names fits what is marked in this slice? Two names or more are needed."
