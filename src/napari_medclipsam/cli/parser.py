@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from napari_medclipsam import __version__
+from napari_medclipsam.cli.common_options import add_format, add_loaded_models, add_model_options, add_reading
 from napari_medclipsam.cli.learn_options import add_learn
-from napari_medclipsam.cli.option_types import box, like, positive, window
+from napari_medclipsam.cli.option_types import box, positive
+from napari_medclipsam.cli.project_options import add_find, add_project
 from napari_medclipsam.cli.usage import Parser, Verbs
 from napari_medclipsam.prompting.text import MAX_PHRASINGS
-from napari_medclipsam.saliency.methods import DEFAULT_METHOD, METHODS
 
 _DESCRIPTION = "Find and outline structures in medical images by naming them. Research use only; not a medical device."
 _EXAMPLES = """examples:
@@ -47,8 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_masks,
         _add_demo,
         _add_train,
-        _add_project,
-        _add_find,
+        add_project,
+        add_find,
         add_learn,
         _add_versions,
     ):
@@ -66,7 +67,7 @@ def _add_segment(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="PNG, JPEG or TIFF image, NIfTI file, DICOM file or folder, or a folder of images or NIfTI files",
     )
     p.add_argument("--text", required=True, help="what to outline; several structures are separated by ';'")
-    _add_model_options(p)
+    add_model_options(p)
     p.add_argument("--project", type=Path, metavar="PROJECT", help="use what this project has learnt")
     p.add_argument(
         "--output",
@@ -85,7 +86,7 @@ def _add_segment(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--preview", type=Path, metavar="PNG", help="also write a picture of the result; folder for many inputs"
     )
     p.add_argument("--json", action="store_true", help="print one JSON object per input")
-    _add_reading(p)
+    add_reading(p)
 
 
 def _add_compare(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -94,7 +95,7 @@ def _add_compare(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--text", nargs="+", required=True, metavar="PHRASING", help=f"the phrasings, at most {MAX_PHRASINGS}"
     )
-    _add_loaded_models(p)
+    add_loaded_models(p)
     p.add_argument(
         "--output", type=Path, metavar="PNG", help="where the pictures go (default: NAME_compare.png in this folder)"
     )
@@ -102,22 +103,7 @@ def _add_compare(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--slice", type=int, metavar="N", help="which slice of a volume, from 0, as it is stored (default: the middle)"
     )
     p.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_reading(p)
-
-
-def _add_reading(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--volume-index", type=int, metavar="N", help="which volume of a 4D file, from 0")
-    p.add_argument("--series", metavar="UID", help="which series of a DICOM folder")
-    p.add_argument(
-        "--window",
-        type=window,
-        default="auto",
-        metavar="NAME",
-        help="intensity window: a CT preset such as lung or brain, percentile, or LOW,HIGH (default: auto)",
-    )
-    p.add_argument(
-        "--axis", choices=("axial", "coronal", "sagittal"), help="plane to slice a volume in (default: as acquired)"
-    )
+    add_reading(p)
 
 
 def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -149,7 +135,7 @@ def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help="which slice of a volume, from 0, as it is stored (default: where the region is largest)",
     )
-    _add_loaded_models(p)
+    add_loaded_models(p)
     p.add_argument(
         "--saliency",
         type=Path,
@@ -157,34 +143,7 @@ def _add_ask(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="also write where the model looks: .nii.gz, .png (16 bit), .tif or .npy",
     )
     p.add_argument("--json", action="store_true", help="print JSON")
-    _add_reading(p)
-
-
-def _add_model_options(p: argparse.ArgumentParser) -> None:
-    _add_loaded_models(p)
-    p.add_argument(
-        "--coarse",
-        choices=("threshold", "otsu", "kmeans", "crf"),
-        default="threshold",
-        help="from saliency to a first mask: threshold for lite; otsu, kmeans or crf (dense CRF) for CLIP models",
-    )
-
-
-def _add_loaded_models(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--model",
-        default="lite",
-        metavar="NAME",
-        help="a model that does both, or GROUNDER+SEGMENTER such as biomedclip+sam-vit-b (default: lite)",
-    )
-    p.add_argument(
-        "--saliency-method",
-        choices=tuple(METHODS),
-        metavar="NAME",
-        help=f"for CLIP models (default: {DEFAULT_METHOD}). "
-        + " ".join(f"{name}: {info.line}" for name, info in METHODS.items()).replace("%", "%%"),
-    )
-    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
+    add_reading(p)
 
 
 def _add_models(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -221,7 +180,7 @@ def _add_evaluate(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--text-column", metavar="NAME", help="column of index.csv with each row's own text, where it has one"
     )
-    _add_model_options(p)
+    add_model_options(p)
     p.add_argument("--split", default="test", help="rows of this split, or 'all' (default: test)")
     p.add_argument("--limit", type=positive, metavar="N", help="measure only N rows, spread over the data set")
     p.add_argument("--absent", nargs="+", default=[], metavar="TEXT", help="texts that are in none of these images")
@@ -246,7 +205,7 @@ def _add_masks(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
         )
-    _add_format(export)
+    add_format(export)
     export.add_argument(
         "--output",
         type=Path,
@@ -266,15 +225,6 @@ def _add_masks(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         required=True,
         metavar="PATH",
         help=".nii.gz (or .png, .tif), or a new folder for a NIfTI file per class",
-    )
-
-
-def _add_format(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--format",
-        required=True,
-        choices=("nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"),
-        help="csv: volumes and diameters",
     )
 
 
@@ -300,111 +250,6 @@ def _add_train(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="data sets to learn nothing from, such as brain_mri lgg: how it does on what it has never seen",
     )
-
-
-def _add_project(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    p = verbs.add_parser("project", parents=[common], help="make a project of many studies, add to it, check it")
-    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    def action(name: str, summary: str) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, parents=[common], help=summary)
-        added.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
-        added.add_argument("--reader", metavar="NAME", help="who works with it (default: the user of this computer)")
-        return added
-
-    init = action("init", "make a project in an empty folder")
-    init.add_argument("--class", action="append", default=[], dest="classes", metavar="NAME", help="repeat for more")
-    add = action("add", "add images: files, DICOM folders, or folders of them")
-    add.add_argument("images", nargs="+", type=Path, metavar="PATH")
-    add.add_argument(
-        "--copy", action="store_true", help="copy them into the project (default: they stay where they are)"
-    )
-    add.add_argument(
-        "--patient",
-        default="",
-        metavar="NAME",
-        help="whose they all are, where the files do not say it; kept as a hash only, so that learning never tests "
-        "itself on a patient that it has learnt from",
-    )
-    relocate = action("relocate", "say where the image of a case is now, or accept that it has changed")
-    relocate.add_argument("case", metavar="CASE", help="such as c0001")
-    relocate.add_argument("path", type=Path, metavar="PATH")
-    relocate.add_argument("--accept-changed", action="store_true", help="take it although its content is another")
-    queue = action("queue", "which cases and slices need a reader most, and why")
-    queue.add_argument(
-        "--scan", action="store_true", help="first let the model look at every slice (of --case) that it has not seen"
-    )
-    queue.add_argument("--text", metavar="TEXT", help="what the scan looks for (default: all classes)")
-    _add_loaded_models(queue)
-    queue.add_argument("--case", metavar="CASE", help="only this case")
-    queue.add_argument("--class", dest="class_name", metavar="NAME", help="only this class")
-    queue.add_argument(
-        "--status",
-        action="append",
-        choices=("untouched", "prompted", "proposed", "accepted"),
-        help="only slices that are so; repeat for more (default: all but accepted)",
-    )
-    queue.add_argument("--flagged", action="store_true", help="only slices that a reader has flagged")
-    queue.add_argument("--limit", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
-    queue.add_argument("--json", action="store_true", help="print JSON")
-    disputes = action("disputes", "slices on which two readers differ, those that differ most first")
-    disputes.add_argument("--case", metavar="CASE", help="only this case")
-    disputes.add_argument("--json", action="store_true", help="print JSON")
-    report = action("report", "what the work has cost, how good proposals were, and when to stop")
-    report.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="also write tables (CSV) and, with matplotlib, pictures (PNG)"
-    )
-    report.add_argument("--json", action="store_true", help="print JSON")
-    export = action("export", "write the accepted masks in the format of another program")
-    _add_format(export)
-    export.add_argument("--output", type=Path, required=True, metavar="PATH", help="a new folder; for csv a file")
-    export.add_argument(
-        "--case",
-        action="append",
-        default=[],
-        dest="cases",
-        metavar="CASE",
-        help="such as c0001; repeat for more (default: every case with something accepted)",
-    )
-    export.add_argument(
-        "--deidentify",
-        action="store_true",
-        help="dicom-seg: write de-identified copies of the series too, and a report; the other formats hold no header",
-    )
-    importing = action("import", "take in a mask of another program, as proposals")
-    importing.add_argument("case", metavar="CASE", help="such as c0001")
-    importing.add_argument("mask", type=Path, metavar="MASK", help="NIfTI, PNG, TIFF or DICOM-SEG")
-    importing.add_argument("--accept", action="store_true", help="accept it at once")
-    importing.add_argument(
-        "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
-    )
-    for name, summary in (
-        ("status", "how far each case is"),
-        ("verify", "check every checksum, geometry and reference"),
-    ):
-        action(name, summary).add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_find(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    p = verbs.add_parser("find", parents=[common], help="find slices of a project by a text, or like a region")
-    p.add_argument("project", type=Path, metavar="PROJECT", help="its folder")
-    what = p.add_mutually_exclusive_group()
-    what.add_argument("--text", metavar="TEXT", help="what the slices show, such as 'brain tumor'")
-    what.add_argument(
-        "--like",
-        type=like,
-        metavar="CASE:SLICE:CLASS",
-        help="look like what is accepted of a class in a slice, such as c0001:12:tumor",
-    )
-    p.add_argument("--build", action="store_true", help="first index what is missing or has changed; Ctrl-C keeps it")
-    p.add_argument("--case", metavar="CASE", help="only this case")
-    p.add_argument("--other-cases", action="store_true", help="not in the case of --like")
-    p.add_argument("--accepted", action="store_true", help="only regions that a reader has accepted")
-    p.add_argument("--top", type=positive, default=20, metavar="N", help="show N slices (default: 20)")
-    p.add_argument("--model", default="lite", metavar="NAME", help="what makes the vectors (default: lite)")
-    p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")
-    p.add_argument("--reader", metavar="NAME", help="who looks (default: the user of this computer)")
-    p.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_versions(verbs: Verbs, common: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from napari._qt.qt_resources import QColoredSVGIcon
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QShowEvent
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QPushButton, QWidget
 
 from napari_medclipsam.widgets._actions import ACTIONS, Action
 from napari_medclipsam.widgets._verbs import Tool, Verbs
@@ -195,3 +195,12 @@ def color_icons(widget: QWidget, theme: str) -> None:
     """Draw the icons of all buttons of a widget in the colour of a theme."""
     for button in widget.findChildren(Button):
         button.color_icon(get_theme(theme).icon.as_hex())
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Return widgets beside each other, each as wide as the others; *Cancel* as narrow as it can be."""
+    layout = QHBoxLayout()
+    layout.setSpacing(3)
+    for widget in widgets:
+        layout.addWidget(widget, int(not isinstance(widget, Button) or widget.text() != "Cancel"))
+    return layout

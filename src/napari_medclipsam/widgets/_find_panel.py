@@ -9,7 +9,6 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QTableWidgetItem,
@@ -20,7 +19,7 @@ from qtpy.QtWidgets import (
 from napari_medclipsam.annotation.text_history import TextHistory
 from napari_medclipsam.search.finding import Answer
 from napari_medclipsam.search.rows import Kind
-from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.widgets._buttons import Button, row_of
 from napari_medclipsam.widgets._find_row import FindRow
 from napari_medclipsam.widgets._list_table import list_table
 
@@ -102,11 +101,11 @@ class FindPanel(QWidget):
         column.addWidget(QLabel("Find in the whole project:"))
         column.addWidget(self.row)
         column.addWidget(self.like)
-        column.addLayout(_row(self.where, self.accepted))
+        column.addLayout(row_of(self.where, self.accepted))
         column.addWidget(self.message)
         column.addWidget(self.table, 1)
-        column.addLayout(_row(self.go, self.build))
-        column.addLayout(_row(self.bar, self.stop))
+        column.addLayout(row_of(self.go, self.build))
+        column.addLayout(row_of(self.bar, self.stop))
         column.addWidget(self.state)
 
     def refresh(self) -> None:
@@ -160,11 +159,3 @@ class FindPanel(QWidget):
     def _go_to(self, row: int, column: int = 0) -> None:
         if 0 <= row < len(self._shown):
             self._find.go_to(self._shown[row])
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    layout.setSpacing(3)
-    for widget in widgets:
-        layout.addWidget(widget, int(not isinstance(widget, Button) or widget.text() != "Cancel"))
-    return layout

@@ -9,7 +9,6 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QTableWidget,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_medclipsam.annotation.states import Status
 from napari_medclipsam.projects.queue import OPEN, QueueItem
 from napari_medclipsam.projects.walk import Filters, why_words
-from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.widgets._buttons import Button, row_of
 from napari_medclipsam.widgets._list_table import list_table
 
 if TYPE_CHECKING:
@@ -95,10 +94,10 @@ class QueuePage(QWidget):
         column.setSpacing(5)
         column.addWidget(self.head)
         for pair in ((self.classes, self.statuses), (self.only_this, self.flagged)):
-            column.addLayout(_row(*pair))
+            column.addLayout(row_of(*pair))
         column.addWidget(self.table, 1)
-        column.addLayout(_row(self.go, self.scan))
-        column.addLayout(_row(self.bar, self.stop))
+        column.addLayout(row_of(self.go, self.scan))
+        column.addLayout(row_of(self.bar, self.stop))
         column.addWidget(self.message)
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -171,14 +170,6 @@ class QueuePage(QWidget):
     def _go_to(self, row: int, column: int = 0) -> None:
         if 0 <= row < len(self._shown):
             self._queue.go_to(self._shown[row])
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    layout.setSpacing(3)
-    for widget in widgets:
-        layout.addWidget(widget, int(not isinstance(widget, Button) or widget.text() != "Cancel"))
-    return layout
 
 
 def _combo(tip: str) -> QComboBox:
