@@ -25,6 +25,7 @@ from napari_medclipsam.errors import PromptError
         ("is this lesion a glioma?", "is", ("glioma",), "", ""),
         ("is this brain tumor a pituitary tumor?", "is", ("pituitary tumor",), "brain tumor", ""),
         ("is this a malignant mass?", "is", ("malignant",), "", ""),
+        ("is there a cancer of the breast?", "presence", ("cancer of the breast",), "", ""),
         ("is this lesion a polyp?", "presence", ("polyp",), "", "region"),
         ("is there a malignant lesion?", "presence", ("malignant",), "", ""),
         ("is there a malignant glioma?", "presence", ("malignant",), "glioma", ""),

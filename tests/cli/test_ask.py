@@ -79,6 +79,8 @@ def test_a_question_before_the_image_is_put_right(run, png):
         code, _, err = run("ask", *words)
         assert code == 2 and "IMAGE comes first, then the question in quotes" in err
     assert "Type a question, such as" in run("ask", png[0], "")[2]
+    code, _, err = run("ask", "none.png", f"is there a {'very ' * 60}large disk?")
+    assert code == 2 and "Unexpected" not in err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from argparse import Namespace
@@ -70,7 +71,8 @@ def _text(source: Path, given: Sequence[str]) -> str:
     """Return the question; refuse one without quotes, and one in the place of the image."""
     if len(given) > 1:
         raise PromptError(_ORDER)
-    if given[0].strip() and Path(given[0]).exists() and not source.exists():
+    # Not `Path.exists`, which raises for a question longer than a file name may be.
+    if not source.exists() and given[0].strip() and os.path.exists(given[0]):  # noqa: PTH110
         raise PromptError(f"{given[0]} is a file and {source} is none. {_ORDER}")
     return given[0]
 
