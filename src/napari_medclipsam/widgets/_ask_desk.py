@@ -13,7 +13,6 @@ from qtpy.QtCore import QObject, Signal
 from napari_medclipsam.annotation.ask_request import AskOutcome, AskRequest, Marked
 from napari_medclipsam.annotation.worker import Done, Event, Failed
 from napari_medclipsam.asking.answers import Answer
-from napari_medclipsam.asking.naming import WHAT_IS_THIS
 from napari_medclipsam.asking.sentences import parse_question
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.widgets._said import said_on_error
@@ -105,11 +104,11 @@ class AskDesk(QObject):
 
         "What is this?" chooses among words, as `name` does.
         """
-        if _plain(text) == _plain(WHAT_IS_THIS):
+        question, marked = parse_question(text), self.marked
+        if question.kind == "naming":
             self.name(words)
             return
         session, at = self._workspace.require_slice()
-        question, marked = parse_question(text), self.marked
         if question.about == "region" and marked is None:
             raise PromptError(_MARK_FIRST)
         region = marked.mask_yx if marked is not None and question.wants_region else None
@@ -150,7 +149,3 @@ class AskDesk(QObject):
             saliency = self._workspace.saliency
             assert saliency is not None  # `ensure_layers` made it
             saliency.show_map(outcome.answer.saliency.values_yx, outcome.request.at)
-
-
-def _plain(question: str) -> str:
-    return " ".join(question.casefold().replace("?", " ").split())

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _ROWS = 4
 _MOST_BARS = 6
-_QUESTIONS = (*FORMS, WHAT_IS_THIS.casefold())
 _SIGNS = {"sure": "✔✔", "likely": "✔", "unsure": "?", "": "–"}
 _NO_REGION = "Region: nothing is marked here. Outline the selected class, or draw a box on the page Label."
 
@@ -68,10 +67,10 @@ class AskPage(QWidget):
         self.reset = Button("My classes", tip, self._take_classes, "undo")
         self.question = QLineEdit()
         self.question.setPlaceholderText("is there a brain tumor?")
-        self.question.setToolTip("A closed question, such as:\n" + "\n".join(_QUESTIONS))
+        self.question.setToolTip("A closed question, such as:\n" + "\n".join(FORMS))
         self.question.setClearButtonEnabled(True)
         self.question.returnPressed.connect(self._ask)
-        completer = QCompleter(QStringListModel(list(_QUESTIONS), self), self)
+        completer = QCompleter(QStringListModel(list(FORMS), self), self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.question.setCompleter(completer)
         self.ask_button = Button("Ask", "Ask it about this slice, or what is marked in it (Enter).", self._ask, "find")
