@@ -57,3 +57,9 @@ def test_what_cant_be_planned_is_refused(session: Session) -> None:
         session.plan_question(AT, [""])
     with pytest.raises(ImageError):
         session.plan_question(SliceAt.across(0, 9), parse_question("is there a disk?"))
+
+
+def test_a_box_that_is_just_being_begun_marks_nothing_yet(session: Session) -> None:
+    session.current = session.object_of(session.classes.add("disk").label)
+    session.add_box(AT, (10.2, 3.0, 10.4, 9.0))
+    assert session.marked_region(AT) is None

@@ -56,9 +56,13 @@ def marked_region(session: Session, at: SliceAt) -> Marked | None:
     if drawn.any():
         return Marked(drawn, f'the mask of "{name}"')
     boxes = session.state(at).of(key).prompts.boxes_xyxy
-    if boxes:
+    if not boxes:
+        return None
+    try:
         return Marked(box_region(boxes[-1], session.image.shape_yx(at)), f'the box of "{name}"')
-    return None
+    except PromptError:
+        # A box that is just being begun holds no pixel yet.
+        return None
 
 
 def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | None) -> MaskRequest:
