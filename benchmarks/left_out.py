@@ -31,7 +31,8 @@ from napari_medclipsam.models.embedding_cache import EmbeddingCache
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import load_litemedsam
 from napari_medclipsam.models.lite.known import PhraseBank
-from napari_medclipsam.models.lite.model import Calibration, LiteFiles, LiteModel
+from napari_medclipsam.models.lite.model import LiteModel
+from napari_medclipsam.models.lite.parts import Calibration, LiteFiles
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.registry import find_entry
@@ -71,8 +72,9 @@ def left_out_model(folder: Path, *, shipped_clicks: bool = False) -> LiteModel:
         frozen["tokenizer.json"],
         folder / "grounding.safetensors",
         shipped["clicks.safetensors"] if shipped_clicks else folder / "clicks.safetensors",
-        # Not asked here: it has seen all sets.
+        # Not asked here: they have seen all sets.
         shipped["regions.safetensors"],
+        shipped["structures.safetensors"],
     )
     encoder = next(file for file in find_entry("lite").files if file.name.endswith("lite_medsam.pth"))
     return LiteModel(files, str(encoder.sha256), "cpu", EmbeddingCache(memory_bytes=1 << 30))

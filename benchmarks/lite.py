@@ -207,7 +207,7 @@ def click_speed(data: Path) -> dict[str, Any]:
     """Milliseconds of a first click and of a correction, beside the same network in eager torch; medians, in turns."""
     from napari_medclipsam.models.lite.encoder import load_litemedsam
     from napari_medclipsam.models.lite.few_tokens import _TorchClicks
-    from napari_medclipsam.models.lite.model import load_decoder
+    from napari_medclipsam.models.lite.parts import load_decoder
     from napari_medclipsam.models.registry import find_entry
     from napari_medclipsam.models.store import verified_paths
 

@@ -11,7 +11,7 @@ import torch
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import load_litemedsam
 from napari_medclipsam.models.lite.few_tokens import ClickRunner, FewTokens, _TorchClicks, build_clicks
-from napari_medclipsam.models.lite.model import load_decoder
+from napari_medclipsam.models.lite.parts import load_decoder
 from napari_medclipsam.models.lite.preprocess import CANVAS
 from napari_medclipsam.models.registry import find_entry
 from napari_medclipsam.models.store import verified_paths

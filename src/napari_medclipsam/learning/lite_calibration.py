@@ -18,6 +18,7 @@ from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook
 from napari_medclipsam.models.lite.preprocess import CANVAS
 from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
+from napari_medclipsam.models.lite.structures import StructureReader
 
 FOUND_SHARE = 0.975
 """Share of held-out findings that must be called present; the threshold is as high as that allows."""
@@ -61,7 +62,7 @@ class _Asked:
 
 @torch.inference_mode()
 def calibrate_presence(
-    head: GroundingHead, store: ViewStore, bank: PhraseBank, book: PhraseBook, encode: Encode
+    head: GroundingHead, read: StructureReader, store: ViewStore, bank: PhraseBank, book: PhraseBook, encode: Encode
 ) -> tuple[float, dict[str, float], dict[str, float]]:
     """Set the presence offsets, for all and for single structures; measure saliency on the held-out pictures.
 
@@ -71,7 +72,7 @@ def calibrate_presence(
         name: np.stack([bank.judge(*pair).vector for pair in zip(s.heldout, encode(s.heldout), strict=True)])
         for name, s in book.structures.items()
     }
-    asked = _ask(head, store, phrases)
+    asked = _ask(head, read, store, phrases)
     every = [logit for logits in asked.present.values() for logit in logits]
     offset = float(np.quantile(every, 1 - FOUND_SHARE))
     own = {s: float(np.quantile(v, 1 - FOUND_SHARE)) for s, v in asked.present.items() if len(v) >= ENOUGH}
@@ -85,7 +86,7 @@ def calibrate_presence(
     return offset, own, figures
 
 
-def _ask(head: GroundingHead, store: ViewStore, phrases: dict[str, np.ndarray]) -> _Asked:
+def _ask(head: GroundingHead, read: StructureReader, store: ViewStore, phrases: dict[str, np.ndarray]) -> _Asked:
     """Ask each held-out view for what is there, what its region could hold and does not, and one thing of another."""
     rng = np.random.default_rng(0)
     asked = _Asked()
@@ -98,6 +99,9 @@ def _ask(head: GroundingHead, store: ViewStore, phrases: dict[str, np.ndarray]) 
         vectors = np.stack([phrases[s][int(rng.integers(len(phrases[s])))] for s in names])
         embedding = torch.from_numpy(store.embeddings[row].astype(np.float32))[None]
         logits, seen = head(embedding, torch.from_numpy(vectors)[None])
+        drawn = read.unpacked(read(store.canvases[row].astype(np.float32) / 255))
+        logits = torch.stack([drawn.joined_map(s, logits[0, k]) for k, s in enumerate(names)])[None]
+        seen = drawn.joined_presences(names, seen[0])[None]
         regions = head.region.probabilities(embedding)
         for k, structure in enumerate(names):
             if regions[STRUCTURE_REGIONS[structure]] < LEAST_PROBABILITY:

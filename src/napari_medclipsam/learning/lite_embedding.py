@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from napari_medclipsam.learning.clip_losses import ContrastSettings, contrastive_loss
 from napari_medclipsam.learning.lite_captions import Concepts, caption, table
-from napari_medclipsam.learning.lite_grounding import SHARES, _follow, _schedule
+from napari_medclipsam.learning.lite_grounding import SHARES, follow, schedule
 from napari_medclipsam.learning.lite_region_views import RegionStore
 from napari_medclipsam.learning.lite_views import View
 from napari_medclipsam.models.lite.regions import SEEN, RegionHeads, Standard
@@ -284,7 +284,7 @@ def train_embedding(
     started, running = time.monotonic(), 0.0
     for step in range(settings.steps):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
+            group["lr"] = settings.learning_rate * schedule(step, settings.steps)
         chosen = [int(row) for row in rng.choice(rows, settings.batch, p=weights)]
         batch = make_batch(taught, chosen, settings.regions, rng)
         loss = batch_loss(heads, taught, batch, settings, rng)
@@ -292,7 +292,7 @@ def train_embedding(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimiser.step()
-        _follow(average, heads, min(settings.averaging, (step + 1) / (step + 10)))
+        follow(average, heads, min(settings.averaging, (step + 1) / (step + 10)))
         running += float(loss.detach())
         if step % 50 == 49:
             log({"step": step + 1, "loss": running / 50, "seconds": time.monotonic() - started})

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES
+from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES, Sample
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.phrases import PhraseBook
@@ -106,7 +106,7 @@ class Asker:
         return self._vector(str(rng.choice(self.book.unknown + self.book.meaningless)), rng)
 
 
-def known_absent(view: View, there: set[str]) -> tuple[list[str], list[str]]:
+def known_absent(view: View | Sample, there: set[str]) -> tuple[list[str], list[str]]:
     """Structures certainly not in a view: (of the same body region, of another one)."""
     group = GROUPS[view.dataset]
     near = [s for s in view.labelled if s not in there]
@@ -145,16 +145,32 @@ def questions(
 
 
 def grounding_loss(
-    logits: torch.Tensor, presence_logits: torch.Tensor, masks: torch.Tensor, presence: torch.Tensor
+    logits: torch.Tensor,
+    presence_logits: torch.Tensor,
+    masks: torch.Tensor,
+    presence: torch.Tensor,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy per cell, soft Dice where the structure is there, cross-entropy of presence."""
+    """Cross-entropy per cell, soft Dice where the structure is there, cross-entropy of presence.
+
+    Parameters
+    ----------
+    logits, masks : torch.Tensor
+        (b, n, side, side), of n phrases or structures.
+    presence_logits, presence : torch.Tensor
+        (b, n).
+    weights : torch.Tensor, optional
+        (b, n), how much each counts; below a half, its Dice does not. Default: all alike.
+    """
+    weights = torch.ones_like(presence) if weights is None else weights
     cells = F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((2, 3))
     probability = logits.sigmoid()
     overlap = (probability * masks).sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + masks.sum((2, 3)) + 1)
-    there = presence > 0.5
-    seen = F.binary_cross_entropy_with_logits(presence_logits, presence)
-    return 2.0 * cells.mean() + (dice * there).sum() / there.sum().clamp(min=1) + 0.5 * seen
+    there = (presence > 0.5) & (weights > 0.5)
+    seen = F.binary_cross_entropy_with_logits(presence_logits, presence, weights, reduction="sum")
+    whole = (2.0 * (cells * weights).sum() + 0.5 * seen) / weights.sum()
+    return whole + (dice * there).sum() / there.sum().clamp(min=1)
 
 
 def train_grounding(
@@ -178,12 +194,13 @@ def train_grounding(
     head = GroundingHead().to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(head)
     optimiser = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    rows = _pictures(store, rng)
+    training = store.rows(validation=False)
+    drawn = by_share([store.views[i].dataset for i in training], rng)
     started, running = time.monotonic(), 0.0
     for step in range(settings.steps):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-        batch = _batch(store, [next(rows) for _ in range(settings.batch)], asker, settings.phrases, rng)
+            group["lr"] = settings.learning_rate * schedule(step, settings.steps)
+        batch = _batch(store, [training[next(drawn)] for _ in range(settings.batch)], asker, settings.phrases, rng)
         embeddings, vectors, masks, presence = batch
         logits, seen = head(embeddings, vectors)
         loss = grounding_loss(logits, seen, masks, presence)
@@ -191,7 +208,7 @@ def train_grounding(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
-        _follow(average, head, min(settings.averaging, (step + 1) / (step + 10)))
+        follow(average, head, min(settings.averaging, (step + 1) / (step + 10)))
         running += float(loss.detach())
         if step % 25 == 24:
             log({"step": step + 1, "loss": running / 25, "seconds": time.monotonic() - started})
@@ -199,11 +216,18 @@ def train_grounding(
     return average.eval()
 
 
-def _pictures(store: ViewStore, rng: np.random.Generator) -> Iterator[int]:
-    """Rows of training views without end: a data set by its share, and its views in a new order each time round."""
-    training = store.rows(validation=False)
-    sets = {name: [i for i in training if store.views[i].dataset == name] for name in SHARES}
-    names = [name for name, rows in sets.items() if rows]
+def by_share(datasets: Sequence[str], rng: np.random.Generator) -> Iterator[int]:
+    """Yield positions without end: a data set by its share, and its pictures in a new order each time round.
+
+    Parameters
+    ----------
+    datasets : sequence of str
+        The data set of each picture.
+    rng : numpy.random.Generator
+        Chooses.
+    """
+    sets = {name: [i for i, dataset in enumerate(datasets) if dataset == name] for name in SHARES}
+    names = [name for name, positions in sets.items() if positions]
     shares = np.array(shares_of(names))
     waiting: dict[str, list[int]] = {name: [] for name in names}
     while True:
@@ -234,13 +258,14 @@ def _batch(
     return embeddings.contiguous(memory_format=torch.channels_last), vectors, masks, presence
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """Warm up over 60 steps, then fall along a cosine."""
     return min((step + 1) / 60, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
 
 
 @torch.no_grad()
-def _follow(average: torch.nn.Module, current: torch.nn.Module, keep: float) -> None:
-    """Move the averaged weights towards the current ones."""
-    for old, new in zip(average.parameters(), current.parameters(), strict=True):
-        old.lerp_(new, 1 - keep)
+def follow(average: torch.nn.Module, current: torch.nn.Module, keep: float) -> None:
+    """Move the averaged weights, and what layers know of their batches, towards the current ones."""
+    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - keep)

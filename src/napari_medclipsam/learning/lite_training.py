@@ -1,4 +1,4 @@
-"""Train medclipsam-lite from the data folder: encode, ground, click, calibrate, describe regions, write.
+"""Train medclipsam-lite from the data folder: encode, ground, read structures, click, describe regions, calibrate.
 
 Each step leaves its result in a work folder; a run that was stopped goes on with the first step that is missing.
 """
@@ -25,21 +25,23 @@ from napari_medclipsam.learning.lite_embedding_scale import calibrate_scale
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_region_views import pool_views
-from napari_medclipsam.learning.lite_samples import GROUPS
+from napari_medclipsam.learning.lite_samples import GROUPS, collect
+from napari_medclipsam.learning.lite_structures import StructureSettings, train_structures
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
-from napari_medclipsam.models.lite.model import Calibration
+from napari_medclipsam.models.lite.parts import Calibration
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.preprocess import VERSION
+from napari_medclipsam.models.lite.structures import StructureReader
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.registry import find_entry
 from napari_medclipsam.models.store import PACKAGED, verified_paths
 
-TRAINED = ("grounding.safetensors", "clicks.safetensors", "regions.safetensors")
+TRAINED = ("grounding.safetensors", "clicks.safetensors", "regions.safetensors", "structures.safetensors")
 """The files that ship."""
 
 CLICK_DATASETS = ("brain_mri", "breast_us", "polyps")
@@ -58,20 +60,21 @@ class LiteSettings:
     left_out : tuple of str
         Data sets that nothing is learnt from, as `lite_samples.GROUPS` names them. What only they show is never asked
         for in training, and its phrases stay known: the model answers them by what it has made of others.
-    grounding, clicks
-        Of the head and of the decoder.
+    grounding, structures, clicks, embedding
+        Of the head, of the network that reads structures, of the decoder and of the region heads.
     """
 
     seed: int = 0
     views: int | None = None
     left_out: tuple[str, ...] = ()
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
+    structures: StructureSettings = field(default_factory=StructureSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
     embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
 
     @classmethod
     def with_seed(cls, seed: int, left_out: Sequence[str] = ()) -> LiteSettings:
-        """Return the defaults with one seed for data, grounding and clicks.
+        """Return the defaults with one seed for the data and every part.
 
         Raises
         ------
@@ -87,6 +90,7 @@ class LiteSettings:
             seed,
             left_out=tuple(left_out),
             grounding=GroundingSettings(seed=seed),
+            structures=StructureSettings(seed=seed),
             clicks=ClickSettings(seed=seed),
             embedding=EmbeddingSettings(seed=seed),
         )
@@ -132,9 +136,15 @@ def train_lite(
     )
     store = ViewStore(work, settings.left_out)
     head = _grounding(work, store, texts, settings.grounding, log)
+    _structures(data, output / "structures.safetensors", store, settings, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
     embed_regions(data, output, store, texts, frozen["lite_medsam.pth"], settings.embedding, log.row)
-    _finish(output, store, head, decoder, texts, log)
+    calibrate(output, store, head, texts, log.row)
+    log.row({"clicks, validation": click_figures(decoder, store, CLICK_DATASETS)})
+    save_tensors(output / "clicks.safetensors", halved(decoder.state_dict()))
+    for name in TRAINED:
+        path = output / name
+        log.row({"written": name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
 
 
 def embed_regions(
@@ -195,6 +205,14 @@ def _grounding(
     return head
 
 
+def _structures(data: Path, path: Path, store: ViewStore, settings: LiteSettings, log: _Log) -> None:
+    if path.exists():
+        return
+    samples = list(collect(data, settings.seed))[: settings.views]
+    net = train_structures(samples, settings.structures, lambda row: log.row({"structures": row}), settings.left_out)
+    save_tensors(path, halved(net.state_dict()), {"taught": json.dumps(sorted(store.shown()))})
+
+
 def asker_of(store: ViewStore, texts: TextEncoder) -> Asker:
     """Return who asks for what some picture shows: what is nowhere to be seen would be learnt as never there."""
     book = phrase_book()
@@ -214,29 +232,44 @@ def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: Click
     return decoder
 
 
-def _finish(
-    output: Path, store: ViewStore, head: GroundingHead, decoder: ClickDecoder, texts: TextEncoder, log: _Log
+def calibrate(
+    output: Path,
+    store: ViewStore,
+    head: GroundingHead,
+    texts: TextEncoder,
+    log: Callable[[dict[str, object]], None],
 ) -> None:
-    """Set the thresholds, measure on the held-out pictures, and write the files that ship."""
+    """Fit the reading of the body region, set the thresholds, measure, and write ``grounding.safetensors``.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        The folder that receives the file and holds ``structures.safetensors``.
+    store : ViewStore
+        Encoded views.
+    head : GroundingHead
+        The trained head.
+    texts : TextEncoder
+        The frozen text encoder.
+    log : callable
+        Told a row of figures.
+    """
     region_figures = fit_region(store, head.region)
     book = phrase_book()
     bank = PhraseBank.build(book, texts)
     similarity, margin, known_figures = calibrate_known(bank, book, texts)
-    offset, offsets, presence_figures = calibrate_presence(head, store, bank, book, texts)
+    read = StructureReader(output / "structures.safetensors", "cpu")
+    offset, offsets, presence_figures = calibrate_presence(head, read, store, bank, book, texts)
     own = {structure: round(value, 4) for structure, value in sorted(offsets.items())}
     calibration = Calibration(round(offset, 4), own, round(similarity, 4), round(margin, 4))
-    figures = region_figures | known_figures | presence_figures | click_figures(decoder, store, CLICK_DATASETS)
-    log.row({"calibration": asdict(calibration), "validation": {k: round(v, 4) for k, v in figures.items()}})
+    figures = region_figures | known_figures | presence_figures
+    log({"calibration": asdict(calibration), "validation": {k: round(v, 4) for k, v in figures.items()}})
     state = head.state_dict() | {
         "bank.taught": torch.from_numpy(bank.taught),
         "bank.untaught": torch.from_numpy(bank.untaught),
     }
     # Half precision halves the package; the figures above do not change in their third digit.
     save_tensors(output / "grounding.safetensors", halved(state), {"calibration": json.dumps(asdict(calibration))})
-    save_tensors(output / "clicks.safetensors", halved(decoder.state_dict()))
-    for name in TRAINED:
-        path = output / name
-        log.row({"written": name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
 
 
 class _Log:

@@ -40,7 +40,7 @@ class View:
     seed: int
 
 
-def _on_canvas(bits: np.ndarray) -> np.ndarray:
+def on_canvas(bits: np.ndarray) -> np.ndarray:
     """The masks where `to_canvas` puts the picture: uint16 (256, 256)."""
     inner = Fit.of(bits.shape).inner_yx
     canvas = np.zeros((CANVAS, CANVAS), np.uint16)
@@ -72,7 +72,7 @@ def plan(samples: list[Sample], seed: int) -> list[tuple[int, bool, int]]:
     return shuffled + [(i, bool(rng.random() < 0.6), int(rng.integers(2**31))) for i in late]
 
 
-def _seen(sample: Sample, changed: bool, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
+def seen(sample: Sample, changed: bool, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
     """Pixels and bits of a view, and whether they were changed: a change that leaves nothing to see is not made."""
     if changed:
         pixels, bits = augment(sample, np.random.default_rng(seed))
@@ -155,11 +155,11 @@ def encode_views(
     for position in range(len(rows), len(views)):
         which, changed, view_seed = views[position]
         sample = samples[which]
-        pixels, bits, changed = _seen(sample, changed, view_seed)
+        pixels, bits, changed = seen(sample, changed, view_seed)
         canvas = to_canvas(pixels)
         embeddings[position] = encode(canvas)
         canvases[position] = np.rint(canvas * 255)
-        masks[position] = _on_canvas(bits)
+        masks[position] = on_canvas(bits)
         inner = Fit.of(bits.shape).inner_yx
         view = View(sample.dataset, sample.name, tuple(sorted(sample.labelled)), sample.kind, sample.validation,
                     changed, inner, view_seed)  # fmt: skip

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.errors import PromptError
 from napari_medclipsam.files import sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
@@ -25,11 +23,13 @@ from napari_medclipsam.models.lite.compiled import GaveWayError
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.few_tokens import CHANNELS, FOLD, build_clicks
 from napari_medclipsam.models.lite.grounding import GroundingHead
-from napari_medclipsam.models.lite.known import Familiarity, PhraseBank
-from napari_medclipsam.models.lite.phrases import phrase_book
+from napari_medclipsam.models.lite.known import Familiarity
+from napari_medclipsam.models.lite.parts import LiteFiles, load_decoder, load_grounding
 from napari_medclipsam.models.lite.preprocess import VERSION, Fit, from_canvas, to_canvas
+from napari_medclipsam.models.lite.recognised import recognised_box
 from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS, believed
 from napari_medclipsam.models.lite.regions import RegionReader
+from napari_medclipsam.models.lite.structures import Drawn, StructureReader
 from napari_medclipsam.models.lite.text import TextEncoder
 from napari_medclipsam.models.lite.vocabulary import Vocabulary, named, plain_names
 
@@ -38,45 +38,26 @@ _REMEMBERED = 8
 _FLAT = 1e-6
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What was set on the validation pictures.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is made of a slice before a phrase is heard.
 
     Parameters
     ----------
-    presence_offset : float
-        The presence logit that counts as 0.5.
-    presence_offsets : dict of str to float
-        The same for single structures that were seen often enough to set it: some are harder to be sure of.
-    least_similarity, least_margin : float
-        See `PhraseBank`.
+    trunk : tuple of torch.Tensor
+        The head's features.
+    null_values : numpy.ndarray
+        The head's answer to a phrase that means nothing.
+    regions : dict of str to float
+        How probable each region of the body is.
+    drawn : Drawn
+        Each taught structure, read from the picture itself.
     """
-
-    presence_offset: float = 0.0
-    presence_offsets: dict[str, float] = field(default_factory=dict)
-    least_similarity: float = 0.0
-    least_margin: float = 0.0
-
-
-@dataclass(frozen=True)
-class LiteFiles:
-    """Where the parts of the model are; their hashes have been checked."""
-
-    litemedsam: Path
-    text_weights: Path
-    tokenizer: Path
-    grounding: Path
-    clicks: Path
-    regions: Path
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """The head's features of a slice, its answer to a phrase that means nothing, and how probable each region is."""
 
     trunk: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     null_values: np.ndarray
     regions: dict[str, float]
+    drawn: Drawn
 
 
 class LiteModel:
@@ -102,31 +83,21 @@ class LiteModel:
     def __init__(
         self, files: LiteFiles, encoder_hash: str, device: str = "cpu", cache: EmbeddingCache | None = None
     ) -> None:
-        from safetensors import safe_open
-
         litemedsam = load_litemedsam(files.litemedsam)
         self._encode = build_encoder(litemedsam.image_encoder, device, encoder_hash)
         self._texts = TextEncoder(files.text_weights, files.tokenizer)
         self._device = torch.device(device)
-        with safe_open(str(files.grounding), "pt") as stored:
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
-            self.calibration = Calibration(**json.loads((stored.metadata() or {})["calibration"]))
-        taught, untaught = (tensors.pop(f"bank.{part}").numpy() for part in ("taught", "untaught"))
-        limits = (self.calibration.least_similarity, self.calibration.least_margin)
-        try:
-            self.bank = PhraseBank(phrase_book(), taught, untaught, *limits)
-        except ValueError as error:
-            raise ModelError(f"The files of medclipsam-lite do not fit together: {error}.") from error
-        self._head = GroundingHead()
-        self._head.load_state_dict({key: value.float() for key, value in tensors.items()})
-        self._head.eval().requires_grad_(False).to(self._device)
+        head, self.bank, self.calibration = load_grounding(files.grounding)
+        self._head = head.to(self._device)
         self._files = files
         decoder = load_decoder(litemedsam, files.clicks)
         self._clicks = build_clicks(decoder, device, sha256_of(files.clicks))
         self._clicked: tuple[str, Any] = ("", None)
         self._regions = RegionReader(files.regions, self._texts, encoder_hash)
+        self._structures = StructureReader(files.structures, device)
         self.scale = self._regions.scale
         self.version = sha256_of(files.regions)[:8]
+        # The thresholds of both are in the head's file.
         self.presence_version = sha256_of(files.grounding)[:8]
         self._vocabulary: Vocabulary | None = None
         self._encoder_hash = encoder_hash
@@ -154,7 +125,7 @@ class LiteModel:
             If every pixel has the same value.
         """
         key = embedding_key(image, self._encoder_hash, VERSION)
-        features = self._cache.get_or_compute(key, lambda: self._features(to_canvas(image.pixels)))
+        features = self._cache.get_or_compute(key, lambda: self._features(key, to_canvas(image.pixels)))
         return Embedding(features, image.shape_yx, key)
 
     def embed_ahead(self, image: Slice, cancelled: Callable[[], bool]) -> bool:
@@ -169,14 +140,26 @@ class LiteModel:
         """
         key = embedding_key(image, self._encoder_hash, VERSION)
         try:
-            self._cache.get_or_compute(key, lambda: self._features(to_canvas(image.pixels), cancelled))
+            self._cache.get_or_compute(key, lambda: self._features(key, to_canvas(image.pixels), cancelled))
         except GaveWayError:
             return False
         return True
 
-    def _features(self, canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
-        folded = torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), FOLD).numpy()
-        return np.concatenate([self._encode(canvas, cancelled), folded])
+    def _features(self, key: str, canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+        encoded = self._encode(canvas, cancelled)
+        # As the cache will give it back.
+        canvas = canvas.astype(np.float16).astype(np.float32)
+        self._drawn(key, lambda: canvas)
+        return np.concatenate([encoded, torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), FOLD).numpy()])
+
+    def drawn(self, embedding: Embedding) -> Drawn:
+        """Return each taught structure as it is read from the picture of an embedding."""
+        folded = torch.from_numpy(embedding.features[CHANNELS:])
+        return self._drawn(embedding.key, lambda: torch.nn.functional.pixel_shuffle(folded, FOLD).numpy())
+
+    def _drawn(self, key: str, canvas: Callable[[], np.ndarray]) -> Drawn:
+        kept = self._cache.get_or_compute(f"{key} {self._structures.version}", lambda: self._structures(canvas()))
+        return self._structures.unpacked(kept)
 
     @torch.inference_mode()
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
@@ -208,14 +191,15 @@ class LiteModel:
         if not familiarity.known:
             empty = np.zeros(image.shape_yx, np.float32)
             return SaliencyMap(empty, text, 0.0, False, False, 0.0, familiarity.nearest_phrase)
-        found = self.grounded(image, text, familiarity.vector, self._offset(familiarity.structure))
-        region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[familiarity.structure]]
+        structure = familiarity.structure
+        found = self.grounded(image, text, familiarity.vector, self._offset(structure), structure)
+        region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[structure]]
         score = believed(found.presence, region)
         present = score >= 0.5 and found.depends_on_text
         return replace(found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase)
 
     @torch.inference_mode()
-    def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float) -> SaliencyMap:
+    def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float, structure: str = "") -> SaliencyMap:
         """Say where the head sees a phrase, whether or not it was taught.
 
         Parameters
@@ -228,13 +212,17 @@ class LiteModel:
             float32 (384,), that of the phrase.
         offset : float
             The presence logit that counts as 0.5.
+        structure : str
+            What it names, if it was taught: then the structure as it is read from the picture is joined in.
         """
         seen = self.seen(self.embed(image))
         logits, presence = self._head.answer(seen.trunk, torch.from_numpy(vector)[None].to(self._device))
-        values = logits[0].sigmoid().cpu().numpy()
-        score = float((presence[0] - offset).sigmoid())
+        values = seen.drawn.joined_map(structure, logits[0]).sigmoid().cpu().numpy()
+        score = float((seen.drawn.joined_presences([structure], presence)[0] - offset).sigmoid())
         map_yx = np.clip(from_canvas(values, Fit.of(image.shape_yx)), 0.0, 1.0)
-        return SaliencyMap(map_yx, text, score, score >= 0.5, True, _difference(values, seen.null_values))
+        # Of the head alone: only it heard the phrase.
+        specificity = _difference(logits[0].sigmoid().cpu().numpy(), seen.null_values)
+        return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity)
 
     def nearest_known(self, text: str) -> tuple[bool, str]:
         """See `KnowsPhrases`."""
@@ -261,7 +249,8 @@ class LiteModel:
             self._vocabulary = Vocabulary.of(self._familiarity, self._offset, self._device)
         seen = self.seen(self.embed(image))
         _, logits = self._head.answer(seen.trunk, self._vocabulary.vectors)
-        return self._vocabulary.presences(logits, seen.regions)
+        joined = seen.drawn.joined_presences(self._vocabulary.structures, logits)
+        return self._vocabulary.presences(joined, seen.regions)
 
     def _offset(self, structure: str) -> float:
         return self.calibration.presence_offsets.get(structure, self.calibration.presence_offset)
@@ -283,7 +272,7 @@ class LiteModel:
         trunk = self._head.trunk(encoded)
         null = torch.from_numpy(self._texts([_NULL_PHRASE])).to(self._device)
         null_values = self._head.answer(trunk, null)[0][0].sigmoid().cpu().numpy()
-        seen = Seen(trunk, null_values, self._head.region.probabilities(encoded))
+        seen = Seen(trunk, null_values, self._head.region.probabilities(encoded), self.drawn(embedding))
         with self._lock:
             self._remembered[embedding.key] = seen
             while len(self._remembered) > _REMEMBERED:
@@ -316,6 +305,11 @@ class LiteModel:
         fit = Fit.of(embedding.shape_yx)
         points, labels = canvas_points(prompts, fit)
         mask = canvas_mask(prompts, fit)
+        if mask is None and prompts.box_xyxy is None:
+            box = recognised_box(self.drawn(embedding), points.numpy(), labels.numpy())
+            if box is not None:
+                points = torch.cat([points, torch.from_numpy(box)])
+                labels = torch.cat([labels, torch.tensor([2, 3])])
         logits, estimated = self._clicks(self._prepared(embedding), points, labels, mask)
         return MaskResult(from_canvas(logits, fit), min(max(estimated, 0.0), 1.0))
 
@@ -376,15 +370,6 @@ class LiteModel:
             prepared = self._clicks.prepare(embedding.features)
             self._clicked = (embedding.key, prepared)
         return prepared
-
-
-def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
-    """LiteMedSAM's decoder with the weights trained here."""
-    from safetensors.torch import load_file
-
-    decoder = ClickDecoder(litemedsam)
-    decoder.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    return decoder.eval().requires_grad_(False)
 
 
 def _difference(values: np.ndarray, null_values: np.ndarray) -> float:

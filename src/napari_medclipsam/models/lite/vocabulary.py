@@ -37,13 +37,13 @@ class Vocabulary:
         float32 (n, 384).
     offsets : torch.Tensor
         float32 (n,), the presence logit that counts as 0.5.
-    regions : tuple of str
-        The part of the body that each is in.
+    structures : tuple of str
+        What the vocabulary calls each.
     """
 
     vectors: torch.Tensor
     offsets: torch.Tensor
-    regions: tuple[str, ...]
+    structures: tuple[str, ...]
 
     @classmethod
     def of(
@@ -57,13 +57,13 @@ class Vocabulary:
         return cls(
             torch.from_numpy(np.stack([one.vector for one in found])).to(device),
             torch.tensor([offset(one.structure) for one in found], device=device),
-            tuple(STRUCTURE_REGIONS[one.structure] for one in found),
+            tuple(one.structure for one in found),
         )
 
     def presences(self, logits: torch.Tensor, regions: Mapping[str, float]) -> dict[str, float]:
-        """Return the presence of each structure from the head's presence logits (n,) and the regions of the slice."""
+        """Return the presence of each structure from the presence logits (n,) and the regions of the slice."""
         scores = (logits - self.offsets).sigmoid().tolist()
         return {
-            name: believed(score, regions[region])
-            for name, score, region in zip(plain_names(), scores, self.regions, strict=True)
+            name: believed(score, regions[STRUCTURE_REGIONS[structure]])
+            for name, score, structure in zip(plain_names(), scores, self.structures, strict=True)
         }
