@@ -50,6 +50,7 @@ from napari_medclipsam.widgets._queue_page import QueuePage
 from napari_medclipsam.widgets._queue_row import ProgressLine, QueueRow
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
+from napari_medclipsam.widgets._scrolled import Scrolled
 from napari_medclipsam.widgets._second_desk import SecondDesk
 from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
@@ -150,7 +151,7 @@ class MedClipSamDock(QWidget):
     def _lay_out(self) -> None:
         main, tabs = QWidget(), QTabWidget()
         column = QVBoxLayout(main)
-        column.setContentsMargins(4, 4, 4, 4)
+        column.setContentsMargins(4, 4, 4, 0)
         column.setSpacing(5)
         tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
         save = Button("Save mask …", tip, self._save, "save")
@@ -164,13 +165,11 @@ class MedClipSamDock(QWidget):
         ):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
-        column.addWidget(self.status)
-        column.addWidget(self.badge)
         self.project_page.add_row(LearningRow(self.learning, self._open_learning))
-        tabs.addTab(main, "Label")
-        tabs.addTab(self.project_page, "Project")
-        tabs.addTab(self.queue_page, "Queue")
-        tabs.addTab(self.ask_page, "Ask")
+        tabs.addTab(_above(main, self.status, self.badge), "Label")
+        tabs.addTab(Scrolled(self.project_page), "Project")
+        tabs.addTab(Scrolled(self.queue_page), "Queue")
+        tabs.addTab(Scrolled(self.ask_page), "Ask")
         tabs.addTab(_scrolled(self.options), "Options")
         tabs.addTab(_scrolled(KeysPage()), "Keys")
         tips = (
@@ -391,6 +390,21 @@ class MedClipSamDock(QWidget):
         self.learning.shut()
         self.project.shut()
         self.workspace.close()
+
+
+def _above(page: QWidget, *last: QWidget) -> QWidget:
+    """Return a page that scrolls where other docks leave it little room, and below it what is always to be seen."""
+    whole = QWidget()
+    column = QVBoxLayout(whole)
+    column.setContentsMargins(0, 0, 0, 4)
+    column.setSpacing(5)
+    column.addWidget(Scrolled(page), 1)
+    below = QVBoxLayout()
+    below.setContentsMargins(4, 0, 4, 0)
+    for widget in last:
+        below.addWidget(widget)
+    column.addLayout(below)
+    return whole
 
 
 def _scrolled(page: QWidget) -> QScrollArea:
