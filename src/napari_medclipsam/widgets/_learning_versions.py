@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -163,11 +163,7 @@ class VersionsPage(QWidget):
             if row == 0 or (chosen is not None and version.name == chosen.name):
                 self.table.selectRow(row)
         self.table.blockSignals(False)
-        header = self.table.horizontalHeader()
-        assert header is not None  # every table has one
-        widths = [self.table.sizeHintForColumn(c) for c in range(len(_COLUMNS))]
-        heads = [header.sectionSizeHint(c) for c in range(len(_COLUMNS))]
-        self.table.setMinimumWidth(sum(map(max, widths, heads)) + len(_COLUMNS) + 4)
+        self._widen()
         names = [BASE, *(v.name for v in versions)]
         active = self._learning.overview.active
         for box, start in ((self.first, BASE), (self.second, names[-1])):
@@ -180,6 +176,19 @@ class VersionsPage(QWidget):
             # A new version is what one wants to see.
             index = box.findData(start if box is self.second or kept is None else kept)
             box.setCurrentIndex(max(0, index))
+
+    def _widen(self) -> None:
+        """Make room for all columns."""
+        header = self.table.horizontalHeader()
+        assert header is not None  # every table has one
+        widths = [self.table.sizeHintForColumn(c) for c in range(len(_COLUMNS))]
+        heads = [header.sectionSizeHint(c) for c in range(len(_COLUMNS))]
+        self.table.setMinimumWidth(sum(map(max, widths, heads)) + len(_COLUMNS) + 4)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Measure again: before, the letters may not have been those of the window yet."""
+        super().showEvent(event)
+        self._widen()
 
     def _promote(self) -> None:
         if self.selected is not None:
@@ -256,5 +265,7 @@ def _names(tip: str) -> QComboBox:
     box = QComboBox()
     box.setToolTip(tip)
     box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    # Names are never cut, and none of them is long.
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return box
