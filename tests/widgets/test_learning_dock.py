@@ -154,7 +154,7 @@ def test_a_version_that_is_not_in_use_is_deleted_after_a_question(school, folder
     monkeypatch.setattr(questions, "delete_version", lambda parent, *told: asked.append(told) or len(asked) > 1)
     one = school(folder)
     one.learn()
-    one.learning.roll_back()
+    one.learning.versions.roll_back()
     one.settle()
     for n_left in (1, 0):
         one.page.versions.delete.click()

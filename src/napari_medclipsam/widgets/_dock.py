@@ -15,8 +15,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QScrollArea,
-    QSizePolicy,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -50,7 +48,7 @@ from napari_medclipsam.widgets._queue_page import QueuePage
 from napari_medclipsam.widgets._queue_row import ProgressLine, QueueRow
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
-from napari_medclipsam.widgets._scrolled import Scrolled
+from napari_medclipsam.widgets._scrolled import Scrolled, both_ways, scrolled_above
 from napari_medclipsam.widgets._second_desk import SecondDesk
 from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
@@ -166,12 +164,12 @@ class MedClipSamDock(QWidget):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
         self.project_page.add_row(LearningRow(self.learning, self._open_learning))
-        tabs.addTab(_above(main, self.status, self.badge), "Label")
+        tabs.addTab(scrolled_above(main, self.status, self.badge), "Label")
         tabs.addTab(Scrolled(self.project_page), "Project")
         tabs.addTab(Scrolled(self.queue_page), "Queue")
         tabs.addTab(Scrolled(self.ask_page), "Ask")
-        tabs.addTab(_scrolled(self.options), "Options")
-        tabs.addTab(_scrolled(KeysPage()), "Keys")
+        tabs.addTab(both_ways(self.options), "Options")
+        tabs.addTab(both_ways(KeysPage()), "Keys")
         tips = (
             *("Find, correct, accept.", "Many studies in one folder.", "The slices that need you most."),
             *("What is this, and is it there?", "Model, device, overlaps.", "Every key."),
@@ -390,27 +388,3 @@ class MedClipSamDock(QWidget):
         self.learning.shut()
         self.project.shut()
         self.workspace.close()
-
-
-def _above(page: QWidget, *last: QWidget) -> QWidget:
-    """Return a page that scrolls where other docks leave it little room, and below it what is always to be seen."""
-    whole = QWidget()
-    column = QVBoxLayout(whole)
-    column.setContentsMargins(0, 0, 0, 4)
-    column.setSpacing(5)
-    column.addWidget(Scrolled(page), 1)
-    below = QVBoxLayout()
-    below.setContentsMargins(4, 0, 4, 0)
-    for widget in last:
-        below.addWidget(widget)
-    column.addLayout(below)
-    return whole
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(page)
-    # As wide as the main page wants it: these two scroll.
-    area.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-    return area

@@ -68,7 +68,7 @@ class VersionsPage(QWidget):
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.promote = Button("Promote", "Put the selected version into use.", self._promote, "accept")
         tip = "Go back to what was in use before this version."
-        self.roll_back = Button("Roll back", tip, learning.roll_back, "undo")
+        self.roll_back = Button("Roll back", tip, learning.versions.roll_back, "undo")
         tip = "Delete the selected version from the disk, after a question. One in use, or learnt from, can't be."
         self.delete = Button("Delete …", tip, self._delete, "clear")
         self.first, self.second = _names("Drawn in orange."), _names("Drawn in blue.")
@@ -192,11 +192,11 @@ class VersionsPage(QWidget):
 
     def _promote(self) -> None:
         if self.selected is not None:
-            self._learning.promote(self.selected.name)
+            self._learning.versions.promote(self.selected.name)
 
     def _delete(self) -> None:
         if self.selected is not None:
-            self._learning.delete(self.selected)
+            self._learning.versions.delete(self.selected)
 
     def _on_screen(self) -> None:
         self._compare.on_screen(self.first.currentData(), self.second.currentData())
