@@ -41,7 +41,8 @@ def compare(
     Raises
     ------
     LearningError
-        If these are fine-tuned encoders, a version is gone or damaged, or both have learnt from every patient with accepted slices.
+        If these are fine-tuned encoders, a version is gone or damaged, or both have learnt from every patient with
+        accepted slices.
     """
     if find_home(project) == project:
         raise LearningError(
