@@ -176,14 +176,16 @@ class LearningDesk(QObject):
         """Fine-tune a text-image encoder on a table of images and captions; it is kept beside the versions."""
         folder, choice = self._desk.require_project().folder, self.model
         base = choice.name.partition("+")[0] if takes_method(choice.name) else _ENCODER
-        settings = _settings(choice, minutes, base)
+
+        def start() -> tuple[Worker, tuple[str, ...]]:
+            return tuning(folder, table, _settings(choice, minutes, base), _ASKED, partial(self._post, folder))
 
         def begun(found: tuple[Worker, tuple[str, ...]]) -> None:
             self._tuning, notes = found
             if notes:
                 self.said.emit(" ".join(notes))
 
-        self.do(partial(tuning, folder, table, settings, _ASKED, partial(self._post, folder)), begun)
+        self.do(start, begun)
 
     def pause(self) -> None:
         """Hold the work until `resume`."""
