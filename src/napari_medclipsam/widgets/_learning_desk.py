@@ -211,7 +211,7 @@ class LearningDesk(QObject):
             return
         settings.into(project.settings)
         project.changed_classes()
-        self._run(project.write_classes, lambda _: None)
+        in_thread(project.write_classes, lambda _: None, self.said.emit)
         self.changed.emit()
         self._check_trigger()
 
@@ -235,11 +235,8 @@ class LearningDesk(QObject):
             self.look()
             self.changed.emit()
 
-        self._run(work, ended)
-        self.changed.emit()
-
-    def _run(self, work: Callable[[], Any], ended: Callable[[Any], None]) -> None:
         in_thread(work, ended, self.said.emit)
+        self.changed.emit()
 
     # The worker, and what it has made.
 
@@ -255,7 +252,7 @@ class LearningDesk(QObject):
         home = project.folder / CLIP if self._worker is self._tuning else None
         accepted = [project.studies[case] for case, row in self._desk.rows.items() if row.n_accepted]
         read = partial(read_overview, project.folder, accepted, patients, home)
-        self._run(read, partial(self._on_overview, project.folder))
+        in_thread(read, partial(self._on_overview, project.folder), self.said.emit)
 
     def _on_overview(self, folder: Path, found: Overview | Exception) -> None:
         self._is_looking = False
@@ -267,7 +264,9 @@ class LearningDesk(QObject):
         is_same = found == self.overview
         self.overview = found
         worker = self._worker
-        if worker is not None and not worker.is_running:
+        # The last word of a fine-tuning may still be on its way.
+        is_tuning = self.is_learning and self.status.learner == CLIP
+        if worker is not None and not worker.is_running and not is_tuning:
             self.status, is_same = found.status, is_same and self.status == found.status
             if not found.status.has_ended and not self.refusal and not self.is_busy:
                 # Left by another window, or started by the command line.
