@@ -258,9 +258,10 @@ def test_the_main_page_fits_a_small_screen(desk) -> None:
     """Of 800 pixels napari itself needs about 80: nothing scrolls there, and with another dock below it does."""
     dock = desk.dock
     assert dock.minimumSizeHint().height() <= 300 and dock.minimumSizeHint().width() <= 420
-    bar = dock.findChild(Scrolled).verticalScrollBar()
+    page = next(area for area in dock.findChildren(Scrolled) if area.isAncestorOf(dock.tools))
+    bar = page.verticalScrollBar()
     for height, scrolls in ((720, False), (400, True)):
         dock.resize(dock.minimumSizeHint().width(), height)
         dock.show()
-        desk.qtbot.waitUntil(lambda scrolls=scrolls: (bar.maximum() > 0) is scrolls)
+        desk.qtbot.waitUntil(lambda scrolls=scrolls: (bar.maximum() > 0) is scrolls, timeout=30_000)
         assert not dock.status.visibleRegion().isEmpty()

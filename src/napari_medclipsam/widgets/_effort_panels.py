@@ -28,6 +28,7 @@ class PanelBox(QFrame):
         super().__init__()
         self.panel = panel
         title = QLabel(panel.title)
+        title.setWordWrap(True)
         font = title.font()
         font.setBold(True)
         title.setFont(font)

@@ -256,7 +256,8 @@ def _table() -> QTableWidget:
     assert vertical is not None and horizontal is not None  # every table has them
     vertical.setVisible(False)
     horizontal.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    horizontal.setStretchLastSection(True)
+    # Not `setStretchLastSection`, which keeps the last one as wide as it was by default.
+    horizontal.setSectionResizeMode(len(_COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
     table.setFixedHeight((_ROWS_SHOWN + 1) * (table.fontMetrics().lineSpacing() + 8))
     return table
 
