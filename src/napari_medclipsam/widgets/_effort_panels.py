@@ -29,6 +29,7 @@ class PanelBox(QFrame):
         self.panel = panel
         title = QLabel(panel.title)
         title.setWordWrap(True)
+        title.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = title.font()
         font.setBold(True)
         title.setFont(font)
