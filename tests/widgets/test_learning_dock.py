@@ -207,6 +207,7 @@ def test_an_encoder_learns_from_captions(school, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(questions, "caption_table", lambda parent, start: write_pairs(tmp_path / "pairs", 4))
     now = one.page.now
     now.learner.setCurrentIndex(now.learner.findData("clip"))
+    now.minutes.setValue(0.5)
     now.start.click()
     one.settle()
     assert "medclipsam models fetch biomedclip" in one.said[-1] and not one.learning.is_learning

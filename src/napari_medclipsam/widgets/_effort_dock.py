@@ -138,7 +138,7 @@ class EffortDock(QWidget):
             return
         self.bar.setRange(0, len(project.studies))
         self._show_going(True)
-        worker = create_worker(dashboard_steps, project)
+        worker = create_worker(dashboard_steps, project, _ignore_errors=True)
         worker.yielded.connect(lambda step: self._on_step(worker, *step))
         worker.errored.connect(lambda error: self._on_error(worker, error))
         self._worker = worker

@@ -28,7 +28,8 @@ def in_thread(work: Callable[[], Any], ended: Callable[[Any], None], say: Callab
         say(str(error) if known else f"That did not work ({type(error).__name__}: {error}).")
         ended(error)
 
-    worker = create_worker(work)
+    # Said already: napari would show it once more, with a traceback.
+    worker = create_worker(work, _ignore_errors=True)
     worker.returned.connect(ended)
     worker.errored.connect(failed)
     worker.start()
