@@ -105,7 +105,7 @@ def project(window: Window, film: Film) -> None:
             window.press("G")
             if case == "c0001":
                 window.press("Shift-F")
-        window.dock.findChild(QTabWidget).setCurrentWidget(window.dock.project_page)
+        window.dock.findChild(QTabWidget).setCurrentIndex(1)
         window.rest(1)
         film.take("project")
         desk.close()

@@ -19,6 +19,7 @@ from napari_medclipsam.learning.clip_network import merged, trainable
 from napari_medclipsam.learning.clip_pairs import prepared
 from napari_medclipsam.learning.clip_request import ClipRequest, ClipTraining, request_from_json
 from napari_medclipsam.learning.clip_run import SALIENCY, ClipRun, judged
+from napari_medclipsam.learning.comparing import compare
 from napari_medclipsam.learning.contracts import Budget, Example, Label, LearningCancelled, Settings
 from napari_medclipsam.learning.loading import project_pair
 from napari_medclipsam.learning.status import Status
@@ -215,3 +216,5 @@ def test_where_versions_are_kept(tmp_path):
     assert find_home(tmp_path / "home") == tmp_path / "home" and find_home(tmp_path) is None
     with pytest.raises(LearningError, match="holds something else"):
         open_home(tmp_path, pairs)
+    with pytest.raises(LearningError, match="is told by: medclipsam versions show"):
+        compare(tmp_path / "home", "base", "v0001", "cpu")

@@ -91,6 +91,8 @@ def test_pictures_and_words(effort, folder, qtbot) -> None:
     effort.viewer.theme = "light"
     effort.panels._draw()
     qtbot.waitUntil(lambda: drawn[0].picture.pixmap().toImage().pixelColor(1, 1) != dark, timeout=30_000)
+    # Below the image on a screen of 800 pixels, too.
+    assert effort.minimumSizeHint().height() <= 220
     columns = effort.panels._columns
     effort.resize(360, 600)
     qtbot.waitUntil(lambda: effort.panels._columns == 1 < columns)

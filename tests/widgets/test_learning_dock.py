@@ -15,14 +15,18 @@ TESTS = Path(__file__).resolve().parents[1]
 _PLUGIN = TESTS / "learning" / "plugin"
 sys.path.insert(0, str(TESTS / "learning"))
 
+from captioned import write_pairs  # noqa: E402
 from projects_to_learn import project_of  # noqa: E402
+from qtpy.QtWidgets import QStyle, QStyleOptionComboBox  # noqa: E402
 
+from clip_samples import save_open_clip  # noqa: E402
 from napari_medclipsam.annotation.worker import ModelChoice  # noqa: E402
+from napari_medclipsam.learning.clip_home import CLIP  # noqa: E402
 from napari_medclipsam.learning.folders import models_folder  # noqa: E402
 from napari_medclipsam.learning.loading import project_pair  # noqa: E402
 from napari_medclipsam.learning.status import LOST, read_status  # noqa: E402
 from napari_medclipsam.learning.trigger import LearningSettings  # noqa: E402
-from napari_medclipsam.learning.versions import active_version  # noqa: E402
+from napari_medclipsam.learning.versions import active_version, promote  # noqa: E402
 from napari_medclipsam.learning.worker import Worker  # noqa: E402
 from napari_medclipsam.projects.effort import all_records  # noqa: E402
 from napari_medclipsam.projects.project import Project  # noqa: E402
@@ -154,7 +158,7 @@ def test_a_version_that_is_not_in_use_is_deleted_after_a_question(school, folder
     monkeypatch.setattr(questions, "delete_version", lambda parent, *told: asked.append(told) or len(asked) > 1)
     one = school(folder)
     one.learn()
-    one.learning.roll_back()
+    one.learning.versions.roll_back()
     one.settle()
     for n_left in (1, 0):
         one.page.versions.delete.click()
@@ -163,10 +167,24 @@ def test_a_version_that_is_not_in_use_is_deleted_after_a_question(school, folder
     assert asked[0][0] == "v0001" and asked[0][1] > 0 and "v0001 is deleted." in one.said
 
 
+def room(box):
+    """Width for the words of a box."""
+    option = QStyleOptionComboBox()
+    box.initStyleOption(option)
+    kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+    return box.style().subControlRect(kind, option, part, box).width()
+
+
 def test_two_versions_on_the_slice_and_on_pictures(school, folder, dice):
     one = school(folder)
     one.learn()
     versions, compare = one.page.versions, one.page.compare
+    one.page.tabs.setCurrentIndex(1)
+    one.page.resize(one.page.minimumSizeHint())
+    one.page.show()
+    assert one.page.height() <= 200
+    for box in (versions.first, versions.second):
+        assert box.fontMetrics().horizontalAdvance(box.currentText()) <= room(box)
     one.dock.project.open_case("c0002")
     versions.on_screen.click()
     one.until(lambda: compare.are_layers_shown and not compare.is_busy)
@@ -181,6 +199,32 @@ def test_two_versions_on_the_slice_and_on_pictures(school, folder, dice):
     # One of each patient, who were all left out by turns.
     assert len({picture.title.split(",")[0] for picture in compare.pictures}) == 4
     assert all(picture.after > picture.before + 0.9 for picture in compare.pictures)
+
+
+def test_an_encoder_learns_from_captions(school, folder, tmp_path, monkeypatch):
+    one = school(folder)
+    base = f"local-dir:{save_open_clip(tmp_path / 'model', 'plain')}"
+    monkeypatch.setattr(questions, "caption_table", lambda parent, start: write_pairs(tmp_path / "pairs", 4))
+    now = one.page.now
+    now.learner.setCurrentIndex(now.learner.findData("clip"))
+    now.minutes.setValue(0.5)
+    now.start.click()
+    one.settle()
+    assert "medclipsam models fetch biomedclip" in one.said[-1] and not one.learning.is_learning
+    one.dock.workspace.use_model(ModelChoice(f"{base}+blind", "cpu"))
+    one.desk.idle()
+    now.start.click()
+    one.until(lambda: one.learning.is_learning)
+    one.until(lambda: not one.learning.is_learning)
+    one.settle()
+    assert "Learning: v0001 is kept" in one.page.message.text() and not one.rows
+    # Of its own register, it answers where its model is chosen, and no other.
+    promote(folder / CLIP, "v0001", "ana")
+    one.learning.look()
+    one.until(lambda: "clip v0001 on cpu, ready" in one.dock.status.model.text())
+    assert one.learning.using is None
+    one.dock.workspace.use_model(ModelChoice("blind", "cpu"))
+    one.until(lambda: "blind on cpu, ready" in one.dock.status.model.text())
 
 
 def test_it_says_what_is_missing(school, tmp_path):

@@ -1,6 +1,6 @@
 """From accepted slices to the next proposal in a real viewer, with the shipped model on a real volume.
 
-Needs a display (scripts/with-display) and MEDCLIPSAM_DATA with volumes/hippocampus.
+Needs a display (scripts/with-display).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from napari_medclipsam.projects.reader import remember_reader
 from napari_medclipsam.projects.studies import images_in
 from napari_medclipsam.widgets import LearningDock, MedClipSamDock
 
-_VOLUMES = Path(os.environ.get("MEDCLIPSAM_DATA", "no data")) / "volumes" / "hippocampus"
 PATIENCE_MS = 300_000
 
 pytestmark = [
@@ -28,13 +27,13 @@ pytestmark = [
         or (sys.platform.startswith("linux") and not os.environ.get("DISPLAY")),
         reason="a real viewer needs a display",
     ),
-    pytest.mark.skipif(not _VOLUMES.is_dir(), reason="needs MEDCLIPSAM_DATA"),
 ]
 
 
-def test_accept_learn_promote_ask(make_napari_viewer, qtbot, tmp_path) -> None:
+def test_accept_learn_promote_ask(make_napari_viewer, qtbot, tmp_path, data_dir: Path) -> None:
     remember_reader("ana")
-    scan = sorted((_VOLUMES / "images").glob("*.nii.gz"))[0]
+    volumes = data_dir / "volumes" / "hippocampus"
+    scan = sorted((volumes / "images").glob("*.nii.gz"))[0]
     with Project.create(tmp_path / "project", ["hippocampus"], "ana") as project:
         list(project.add(images_in(scan)))
     viewer = make_napari_viewer(show=True)
@@ -53,7 +52,7 @@ def test_accept_learn_promote_ask(make_napari_viewer, qtbot, tmp_path) -> None:
     dock.project.open(tmp_path / "project")
     dock.project.open_case("c0001")
     case = dock.project.case
-    mask = case.view.to_turned(read_mask(_VOLUMES / "labels" / scan.name, read_image(scan)) > 0)
+    mask = case.view.to_turned(read_mask(volumes / "labels" / scan.name, read_image(scan)) > 0)
     shown = np.flatnonzero(mask.sum((1, 2)) > 60)
     middle = int(shown[len(shown) // 2])
     for index in (middle - 2, middle, middle + 2):

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from napari_medclipsam.errors import LearningError
+from napari_medclipsam.learning.clip_home import find_home
 from napari_medclipsam.learning.contracts import Example
 from napari_medclipsam.learning.examples import project_examples
 from napari_medclipsam.learning.gate import Verdict, judge
@@ -40,8 +41,14 @@ def compare(
     Raises
     ------
     LearningError
-        If a version is gone or damaged, or both have learnt from every patient with accepted slices.
+        If these are fine-tuned encoders, a version is gone or damaged, or both have learnt from every patient with
+        accepted slices.
     """
+    if find_home(project) == project:
+        raise LearningError(
+            f"{project} has fine-tuned encoders; comparing draws masks, which they can't do. What each has gained over "
+            f"the one in use before it is told by: medclipsam versions show {project} VERSION"
+        )
     versions = [None if name == BASE else find_version(project, name) for name in (first, second)]
     learnt = [v for v in versions if v is not None]
     for version in learnt:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.learning.clip_home import find_home
 from napari_medclipsam.learning.curve import Curve, read_curves
 from napari_medclipsam.learning.split import read_split
 from napari_medclipsam.learning.status import Status, read_status
@@ -30,6 +31,8 @@ class Overview:
         Oldest first.
     active : Version or None
         Which is in use; None for the model that all began with.
+    encoder : Version or None
+        The text-image encoder that was fine-tuned on captions and is in use; None where there is none.
     trouble : str
         What is wrong with the versions, in a sentence; "" where nothing is known to be.
     n_patients : int
@@ -42,6 +45,7 @@ class Overview:
     curves: tuple[Curve, ...] = ()
     versions: tuple[Version, ...] = ()
     active: Version | None = None
+    encoder: Version | None = None
     trouble: str = ""
     n_patients: int = 0
     n_held_out: int = 0
@@ -80,7 +84,9 @@ class Patients:
         return self._known[key]
 
 
-def read_overview(project: Path, accepted: Iterable[Study], patients: Patients) -> Overview:
+def read_overview(
+    project: Path, accepted: Iterable[Study], patients: Patients, at_work: Path | None = None
+) -> Overview:
     """Read how the learning of a project is. Never raises for what is damaged: `Overview.trouble` says it.
 
     Parameters
@@ -91,9 +97,11 @@ def read_overview(project: Path, accepted: Iterable[Study], patients: Patients) 
         Those with accepted slices.
     patients : Patients
         Of this project.
+    at_work : pathlib.Path, optional
+        Home of a fine-tuning whose curves are wanted, in place of those of the project.
     """
     versions: tuple[Version, ...] = ()
-    active, trouble = None, ""
+    active, encoder, trouble = None, None, ""
     held_out: Mapping[str, Any] = {}
     try:
         versions = tuple(list_versions(project))
@@ -101,8 +109,12 @@ def read_overview(project: Path, accepted: Iterable[Study], patients: Patients) 
         if active is not None:
             trouble = active.trouble
         held_out = read_split(project).held_out
+        home = find_home(project)
+        encoder = None if home is None else active_version(home)
     except MedclipsamError as error:
         trouble = str(error)
     known = patients.of(accepted)
     n_out = sum(bool(held_out.get(patient)) for patient in known)
-    return Overview(read_status(project), read_curves(project), versions, active, trouble, len(known), n_out)
+    return Overview(
+        read_status(project), read_curves(at_work or project), versions, active, encoder, trouble, len(known), n_out
+    )

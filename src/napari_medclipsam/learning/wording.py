@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from napari_medclipsam.learning.clip_home import CLIP
 from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, FEWEST_PATIENTS
 from napari_medclipsam.learning.split import MOST_FOLDS
 from napari_medclipsam.learning.status import Status
@@ -20,6 +21,8 @@ ABOUT = {
     "decoder": "Adapts how words and clicks become masks. Worth it from about 20 corrected slices.",
     "sam-mix": "Adapts the image encoder too, and learns from slices nobody has labelled. Wants a graphics card.",
     "unet": "Trains a network of its own that needs no words. Wants many slices and a graphics card.",
+    CLIP: "Fine-tunes a text-image encoder, BiomedCLIP where no other is chosen, on a table of images and captions. "
+    "Kept with the project; it reads texts here while its model is chosen under Options. Wants a graphics card.",
 }
 _USUAL = {"instant": "usually less than a minute"}
 _HEADS = {
@@ -89,6 +92,11 @@ def data_words(n_slices: int, n_patients: int, n_held_out: int) -> str:
     """Return what there is to learn from."""
     held = f", {n_held_out} of them held out to measure on" if n_held_out else ", none held out yet"
     return f"{count(n_slices, 'accepted slice')} of {count(n_patients, 'patient')}{held if n_slices else ''}"
+
+
+def pair_words(status: Status) -> str:
+    """Return what a fine-tuning learns from."""
+    return f"{count(status.n_slices, 'pair')} of image and caption" if status.n_slices else "–"
 
 
 def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:

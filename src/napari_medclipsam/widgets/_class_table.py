@@ -125,7 +125,7 @@ class ClassTable(QWidget):
             if item.column() == _NAME:
                 # A question closes the editor of the table: what was typed is taken first.
                 name = item.text()
-                if self._desk.may_rename(label, name):
+                if self._desk.classes.may_rename(label, name):
                     session.classes.rename(label, name)
             else:
                 session.classes.show(label, item.checkState() == Qt.CheckState.Checked)
@@ -192,7 +192,7 @@ class ClassTable(QWidget):
         session = self._workspace.require_session()
         if session.current is None:
             return
-        is_done = self._desk.remove_class(session.current.label)
+        is_done = self._desk.classes.remove(session.current.label)
         self._workspace.draw(Change(classes=True) if is_done else session.remove_class(session.current.label))
 
 

@@ -15,8 +15,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QScrollArea,
-    QSizePolicy,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -50,6 +48,7 @@ from napari_medclipsam.widgets._queue_page import QueuePage
 from napari_medclipsam.widgets._queue_row import ProgressLine, QueueRow
 from napari_medclipsam.widgets._range_row import RangeRow
 from napari_medclipsam.widgets._saliency_row import SaliencyRow
+from napari_medclipsam.widgets._scrolled import Scrolled, both_ways, scrolled_above
 from napari_medclipsam.widgets._second_desk import SecondDesk
 from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
@@ -150,7 +149,7 @@ class MedClipSamDock(QWidget):
     def _lay_out(self) -> None:
         main, tabs = QWidget(), QTabWidget()
         column = QVBoxLayout(main)
-        column.setContentsMargins(4, 4, 4, 4)
+        column.setContentsMargins(4, 4, 4, 0)
         column.setSpacing(5)
         tip = "Write the mask on the grid of the image: NIfTI with the same geometry, or a picture."
         save = Button("Save mask …", tip, self._save, "save")
@@ -164,15 +163,13 @@ class MedClipSamDock(QWidget):
         ):
             column.addWidget(widget, int(widget is self.classes))
         column.addLayout(last)
-        column.addWidget(self.status)
-        column.addWidget(self.badge)
         self.project_page.add_row(LearningRow(self.learning, self._open_learning))
-        tabs.addTab(main, "Label")
-        tabs.addTab(self.project_page, "Project")
-        tabs.addTab(self.queue_page, "Queue")
-        tabs.addTab(self.ask_page, "Ask")
-        tabs.addTab(_scrolled(self.options), "Options")
-        tabs.addTab(_scrolled(KeysPage()), "Keys")
+        tabs.addTab(scrolled_above(main, self.status, self.badge), "Label")
+        tabs.addTab(Scrolled(self.project_page), "Project")
+        tabs.addTab(Scrolled(self.queue_page), "Queue")
+        tabs.addTab(Scrolled(self.ask_page), "Ask")
+        tabs.addTab(both_ways(self.options), "Options")
+        tabs.addTab(both_ways(KeysPage()), "Keys")
         tips = (
             *("Find, correct, accept.", "Many studies in one folder.", "The slices that need you most."),
             *("What is this, and is it there?", "Model, device, overlaps.", "Every key."),
@@ -391,12 +388,3 @@ class MedClipSamDock(QWidget):
         self.learning.shut()
         self.project.shut()
         self.workspace.close()
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(page)
-    # As wide as the main page wants it: these two scroll.
-    area.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-    return area

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -34,6 +33,7 @@ from napari_medclipsam.widgets._effort_panels import PanelGrid
 from napari_medclipsam.widgets._long_work import LongWork
 from napari_medclipsam.widgets._project_desk import ProjectDesk
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.widgets._scrolled import Scrolled
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -100,10 +100,12 @@ class EffortDock(QWidget):
         going = QHBoxLayout()
         going.addWidget(self.bar, 1)
         going.addWidget(self.stop)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(self.panels)
+        page = QWidget()
+        read = QVBoxLayout(page)
+        read.setContentsMargins(0, 0, 0, 0)
+        read.setSpacing(6)
+        read.addWidget(self.cards)
+        read.addWidget(self.panels, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 6)
         column.setSpacing(6)
@@ -111,8 +113,7 @@ class EffortDock(QWidget):
         column.addLayout(buttons)
         column.addLayout(going)
         column.addWidget(self.message)
-        column.addWidget(self.cards)
-        column.addWidget(area, 1)
+        column.addWidget(Scrolled(page), 1)
         self.bar.setVisible(False)
         self.stop.setVisible(False)
 
@@ -137,7 +138,7 @@ class EffortDock(QWidget):
             return
         self.bar.setRange(0, len(project.studies))
         self._show_going(True)
-        worker = create_worker(dashboard_steps, project)
+        worker = create_worker(dashboard_steps, project, _ignore_errors=True)
         worker.yielded.connect(lambda step: self._on_step(worker, *step))
         worker.errored.connect(lambda error: self._on_error(worker, error))
         self._worker = worker

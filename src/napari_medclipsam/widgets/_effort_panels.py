@@ -28,6 +28,8 @@ class PanelBox(QFrame):
         super().__init__()
         self.panel = panel
         title = QLabel(panel.title)
+        title.setWordWrap(True)
+        title.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = title.font()
         font.setBold(True)
         title.setFont(font)
@@ -145,7 +147,7 @@ class PanelGrid(QWidget):
         self._drawn = wanted
         self.stop()
         boxes = [box for box in self.boxes if box.panel.draw is not None]
-        worker = create_worker(_pictures, [box.panel for box in boxes], *size, look)
+        worker = create_worker(_pictures, [box.panel for box in boxes], *size, look, _ignore_errors=True)
         worker.yielded.connect(lambda found: self._show(worker, boxes[found[0]], found[1], ratio))
         worker.errored.connect(lambda error: self.failed.emit(str(error)))
         self._worker = worker

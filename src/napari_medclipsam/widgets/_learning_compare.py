@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from napari_medclipsam.annotation.worker_events import Done, Event, Failed
-from napari_medclipsam.errors import LearningError, MedclipsamError
+from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning.showing import Drawn, Picture, Pictures, Shown, SideBySide, shown_slices
+from napari_medclipsam.widgets._in_thread import in_thread
 from napari_medclipsam.widgets._learning_layers import VersionLayers
 from napari_medclipsam.widgets._said import said_on_error
 
@@ -78,10 +78,8 @@ class VersionCompare(QObject):
         """Draw slices that neither has learnt from with both."""
         folder = self._require_project()
         self._set_busy(True)
-        worker = create_worker(shown_slices, folder, first, second)
-        worker.returned.connect(partial(self._on_slices, folder, (first, second)))
-        worker.errored.connect(self._on_error)
-        worker.start()
+        find = partial(shown_slices, folder, first, second)
+        in_thread(find, partial(self._on_slices, folder, (first, second)), self.said.emit)
 
     def take_away(self) -> None:
         """Remove the outlines."""
@@ -105,17 +103,12 @@ class VersionCompare(QObject):
             raise LearningError("Two versions are being drawn already; wait a moment.")
         return folder
 
-    def _on_slices(self, folder: Path, names: tuple[str, str], shown: tuple[Shown, ...]) -> None:
-        if folder == self._learning.folder and not self._is_closed:
+    def _on_slices(self, folder: Path, names: tuple[str, str], shown: tuple[Shown, ...] | Exception) -> None:
+        if not isinstance(shown, Exception) and folder == self._learning.folder and not self._is_closed:
             model = self._learning.model
             self._submit(Pictures(folder, names, shown, model.name, model.device))
         else:
             self._set_busy(False)
-
-    def _on_error(self, error: Exception) -> None:
-        known = isinstance(error, MedclipsamError)
-        self.said.emit(str(error) if known else f"That did not work ({type(error).__name__}: {error}).")
-        self._set_busy(False)
 
     def _submit(self, request: SideBySide | Pictures) -> None:
         self._asked = request

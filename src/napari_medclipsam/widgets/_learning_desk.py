@@ -13,23 +13,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_medclipsam.annotation.worker_events import Event, ModelChoice
-from napari_medclipsam.errors import LearningError, MedclipsamError
+from napari_medclipsam.errors import LearningError
 from napari_medclipsam.learning import wording
+from napari_medclipsam.learning.clip_home import CLIP
+from napari_medclipsam.learning.clip_start import tuning
 from napari_medclipsam.learning.contracts import Budget, Settings
 from napari_medclipsam.learning.loading import device_of
 from napari_medclipsam.learning.overview import Overview, Patients, read_overview
 from napari_medclipsam.learning.run import Request
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.trigger import LearningSettings
-from napari_medclipsam.learning.versions import Version, delete, promote, roll_back
+from napari_medclipsam.learning.versions import Version
 from napari_medclipsam.learning.worker import Worker
+from napari_medclipsam.saliency.pair import takes_method
 from napari_medclipsam.widgets import _questions as questions
+from napari_medclipsam.widgets._in_thread import in_thread
 from napari_medclipsam.widgets._learning_in_use import VersionInUse
+from napari_medclipsam.widgets._learning_verbs import VersionVerbs
 from napari_medclipsam.widgets._said import said_on_error
 
 if TYPE_CHECKING:
@@ -42,6 +46,8 @@ _LOOK_MS, _LOOK_WHILE_LEARNING_MS = 4000, 1000
 IDLE_S = 20.0
 _OF_USER = ("mask", "text", "propagation", "volume")
 _MINUTE_S = 60.0
+_ASKED = "asked for in the window"
+_ENCODER = "biomedclip"
 _GO_ON, _STOP = "Go on learning", "Stop and keep"
 
 
@@ -67,6 +73,8 @@ class LearningDesk(QObject):
         Whose learning this is.
     is_busy : bool
         Something that was asked for is under way; nothing else is begun meanwhile.
+    versions : VersionVerbs
+        What can be done with versions.
     changed : Signal
         Any of these may be another.
     said : Signal of str
@@ -83,7 +91,8 @@ class LearningDesk(QObject):
         self.overview, self.status = Overview(), Status()
         self.project: Project | None = None
         self.is_busy = False
-        self._worker: Worker | None = None
+        self._own: Worker | None = None
+        self._tuning: Worker | None = None
         self._patients: Patients | None = None
         self._is_looking = self._look_again = self._is_left = False
         self._in_use = VersionInUse(workspace, lambda: (self.folder, self.overview))
@@ -94,10 +103,16 @@ class LearningDesk(QObject):
         self._timer.timeout.connect(self._on_timer)
         self._told.connect(self._on_told, Qt.ConnectionType.QueuedConnection)
         self.said.connect(workspace.said)
+        self.versions = VersionVerbs(self, desk, parent)
         workspace.refreshed.connect(self._on_act)
         workspace.work.happened.connect(self._on_event)
         workspace.viewer.mouse_drag_callbacks.append(self._on_press)
         desk.changed.connect(self._on_project)
+
+    @property
+    def _worker(self) -> Worker | None:
+        """The one that is at work on captions, else that of the project."""
+        return self._tuning if self._tuning is not None and self._tuning.is_running else self._own
 
     # What there is.
 
@@ -141,7 +156,7 @@ class LearningDesk(QObject):
     # What can be done.
 
     @said_on_error
-    def learn(self, learner: str, minutes: float, trigger: str = "asked for in the window") -> None:
+    def learn(self, learner: str, minutes: float, trigger: str = _ASKED) -> None:
         """Start a run, or go on with one that was stopped."""
         self._desk.require_project()
         worker, choice = self._worker, self.model
@@ -151,11 +166,26 @@ class LearningDesk(QObject):
         base = choice.name if "+" not in choice.name else ModelChoice().name
 
         def start() -> None:
-            settings = Settings(device_of(choice.device), budget=Budget(minutes * _MINUTE_S), base=base)
-            worker.start(Request(learner, settings, trigger))
+            worker.start(Request(learner, _settings(choice, minutes, base), trigger))
 
         self._tried_at = self.n_accepted
-        self._do(start)
+        self.do(start)
+
+    @said_on_error
+    def learn_captions(self, table: Path, minutes: float) -> None:
+        """Fine-tune a text-image encoder on a table of images and captions; it is kept beside the versions."""
+        folder, choice = self._desk.require_project().folder, self.model
+        base = choice.name.partition("+")[0] if takes_method(choice.name) else _ENCODER
+
+        def start() -> tuple[Worker, tuple[str, ...]]:
+            return tuning(folder, table, _settings(choice, minutes, base), _ASKED, partial(self._post, folder))
+
+        def begun(found: tuple[Worker, tuple[str, ...]]) -> None:
+            self._tuning, notes = found
+            if notes:
+                self.said.emit(" ".join(notes))
+
+        self.do(start, begun)
 
     def pause(self) -> None:
         """Hold the work until `resume`."""
@@ -174,35 +204,6 @@ class LearningDesk(QObject):
         self._command(lambda worker: worker.cancel())
 
     @said_on_error
-    def promote(self, name: str) -> None:
-        """Put a version into use."""
-        project = self._desk.require_project()
-
-        def done(version: Version) -> None:
-            self.said.emit(f"{version.name} is in use from now on.")
-
-        self._do(partial(promote, project.folder, name, project.reader), done)
-
-    @said_on_error
-    def roll_back(self) -> None:
-        """Go back to what was in use before."""
-        project = self._desk.require_project()
-
-        def done(version: Version | None) -> None:
-            now = "The model that all began with" if version is None else version.name
-            self.said.emit(f"{now} is in use again.")
-
-        self._do(partial(roll_back, project.folder, project.reader), done)
-
-    @said_on_error
-    def delete(self, version: Version) -> None:
-        """Delete a version, if the reader says so."""
-        project = self._desk.require_project()
-        if questions.delete_version(self._parent, version.name, version.size_bytes):
-            said = f"{version.name} is deleted."
-            self._do(partial(delete, project.folder, version.name), lambda _: self.said.emit(said))
-
-    @said_on_error
     def keep_settings(self, settings: LearningSettings) -> None:
         """Keep how the project learns, in the project."""
         project = self._desk.require_project()
@@ -210,16 +211,16 @@ class LearningDesk(QObject):
             return
         settings.into(project.settings)
         project.changed_classes()
-        self._run(project.write_classes, lambda _: None)
+        in_thread(project.write_classes, lambda _: None, self.said.emit)
         self.changed.emit()
         self._check_trigger()
 
     def _command(self, give: Callable[[Worker], Any]) -> None:
         worker = self._worker
         if worker is not None:
-            self._do(lambda: give(worker))
+            self.do(lambda: give(worker))
 
-    def _do(self, work: Callable[[], Any], done: Callable[[Any], None] | None = None) -> None:
+    def do(self, work: Callable[[], Any], done: Callable[[Any], None] | None = None) -> None:
         """Do something in a thread, one at a time, and look at everything afterwards."""
         if self.is_busy:
             return
@@ -234,21 +235,8 @@ class LearningDesk(QObject):
             self.look()
             self.changed.emit()
 
-        self._run(work, ended)
+        in_thread(work, ended, self.said.emit)
         self.changed.emit()
-
-    def _run(self, work: Callable[[], Any], ended: Callable[[Any], None]) -> None:
-        """Do something in a thread; `ended` gets on the GUI thread what it returns, or its exception, which is said."""
-
-        def failed(error: Exception) -> None:
-            known = isinstance(error, MedclipsamError)
-            self.said.emit(str(error) if known else f"That did not work ({type(error).__name__}: {error}).")
-            ended(error)
-
-        worker = create_worker(work)
-        worker.returned.connect(ended)
-        worker.errored.connect(failed)
-        worker.start()
 
     # The worker, and what it has made.
 
@@ -261,9 +249,10 @@ class LearningDesk(QObject):
             self._look_again = True
             return
         self._is_looking = True
+        home = project.folder / CLIP if self._worker is self._tuning else None
         accepted = [project.studies[case] for case, row in self._desk.rows.items() if row.n_accepted]
-        read = partial(read_overview, project.folder, accepted, patients)
-        self._run(read, partial(self._on_overview, project.folder))
+        read = partial(read_overview, project.folder, accepted, patients, home)
+        in_thread(read, partial(self._on_overview, project.folder), self.said.emit)
 
     def _on_overview(self, folder: Path, found: Overview | Exception) -> None:
         self._is_looking = False
@@ -275,11 +264,13 @@ class LearningDesk(QObject):
         is_same = found == self.overview
         self.overview = found
         worker = self._worker
-        if worker is not None and not worker.is_running:
+        # The last word of a fine-tuning may still be on its way.
+        is_tuning = self.is_learning and self.status.learner == CLIP
+        if worker is not None and not worker.is_running and not is_tuning:
             self.status, is_same = found.status, is_same and self.status == found.status
             if not found.status.has_ended and not self.refusal and not self.is_busy:
                 # Left by another window, or started by the command line.
-                self._do(worker.attach)
+                self.do(worker.attach)
         if found.trouble != self._trouble:
             self._trouble = found.trouble
             if found.trouble:
@@ -297,7 +288,7 @@ class LearningDesk(QObject):
         if status.has_ended and not before.has_ended:
             # The Learning dock shows all of it; the other one has little room.
             words = status.message if status.state == "failed" else status.message.partition(". ")[0].rstrip(".") + "."
-            self.workspace.said.emit(f"Learning: {words}")
+            (self.said if status.learner == CLIP else self.workspace.said).emit(f"Learning: {words}")
             self.look()
         self.changed.emit()
 
@@ -345,14 +336,15 @@ class LearningDesk(QObject):
             self.changed.emit()
             return
         self._leave()
-        self.project, self._worker, self._patients = project, None, None
+        self.project, self._patients = project, None
+        self._own = self._tuning = None
         self.overview, self.status = Overview(), Status()
         self._trouble = ""
         self._in_use.forget()
         self._tried_at, self._is_left = 0, False
         self._timer.stop()
         if project is not None:
-            self._worker = Worker(project.folder, partial(self._post, project.folder))
+            self._own = Worker(project.folder, partial(self._post, project.folder))
             self._patients = Patients(project.folder, project.id)
             self._timer.start(_LOOK_MS)
             self.look()
@@ -399,4 +391,8 @@ class LearningDesk(QObject):
         with suppress(ValueError):
             self.workspace.viewer.mouse_drag_callbacks.remove(self._on_press)
         self._leave()
-        self.project = self._worker = None
+        self.project = self._own = self._tuning = None
+
+
+def _settings(choice: ModelChoice, minutes: float, base: str) -> Settings:
+    return Settings(device_of(choice.device), budget=Budget(minutes * _MINUTE_S), base=base)

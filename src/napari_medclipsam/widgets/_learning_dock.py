@@ -6,15 +6,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QTabWidget, QVBoxLayout, QWidget
 
 from napari_medclipsam.widgets._buttons import color_icons
 from napari_medclipsam.widgets._dock import MedClipSamDock
 from napari_medclipsam.widgets._learning_compare import VersionCompare
 from napari_medclipsam.widgets._learning_now import NowPage
 from napari_medclipsam.widgets._learning_versions import VersionsPage
+from napari_medclipsam.widgets._scrolled import Scrolled
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -66,8 +67,8 @@ class LearningDock(QWidget):
             return
         self.compare = VersionCompare(dock.learning)
         self.now, self.versions = NowPage(dock.learning), VersionsPage(dock.learning, self.compare)
-        self.tabs.addTab(_Scrolled(self.now), "Learn")
-        self.tabs.addTab(_Scrolled(self.versions), "Versions")
+        self.tabs.addTab(Scrolled(self.now), "Learn")
+        self.tabs.addTab(Scrolled(self.versions), "Versions")
         self.tabs.setTabToolTip(0, "What is being learnt, and how.")
         self.tabs.setTabToolTip(1, "What was learnt, how good it is, and which version is in use.")
         dock.learning.said.connect(self.message.setText)
@@ -150,26 +151,3 @@ def _beside(holder: QDockWidget, dock: MedClipSamDock | None) -> None:
         if isinstance(main, QMainWindow) and isinstance(other, QDockWidget) and not holder.isFloating():
             main.tabifyDockWidget(other, holder)
             holder.raise_()
-
-
-class _Scrolled(QScrollArea):
-    """A page that scrolls down only: never narrower than it wants to be."""
-
-    def __init__(self, page: QWidget) -> None:
-        super().__init__()
-        self._page = page
-        self.setWidgetResizable(True)
-        self.setWidget(page)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Grow with the page."""
-        if watched is self._page and event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return super().eventFilter(watched, event)
-
-    def minimumSizeHint(self) -> QSize:
-        """Return the width of the page and of the bar beside it."""
-        bar = self.verticalScrollBar()
-        width = self._page.minimumSizeHint().width() + (0 if bar is None else bar.sizeHint().width()) + 4
-        return QSize(width, super().minimumSizeHint().height())

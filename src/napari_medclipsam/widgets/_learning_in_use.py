@@ -1,4 +1,7 @@
-"""Which version of the model answers in a window: the one that the project has in use, where it fits the model."""
+"""Which version of the model answers in a window: the one that the project has in use, where it fits the model.
+
+A text-image encoder that was fine-tuned on captions answers where its model is chosen.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medclipsam.annotation.worker_events import Event, Loading, ModelChoice, NotReady, Ready
+from napari_medclipsam.learning.clip_home import CLIP
 from napari_medclipsam.learning.overview import Overview
 from napari_medclipsam.learning.versions import Version
 
@@ -64,12 +68,13 @@ class VersionInUse:
 
     def _dressed(self, choice: ModelChoice) -> ModelChoice:
         folder, overview = self._known()
-        active = overview.active
-        fits = (
-            active is not None
-            and not active.trouble
-            and active.name != self._refused
-            and active.lineage["base"]["name"] == choice.name
-        )
-        self._used = replace(choice, project=folder, version=active.name) if active is not None and fits else choice
-        return self._used
+        encoder = choice.name.partition("+")[0]
+        # A register of its own, whose names are the same.
+        for version, prefix, name in ((overview.active, "", choice.name), (overview.encoder, f"{CLIP} ", encoder)):
+            if version is None or version.trouble or version.lineage["base"]["name"] != name:
+                continue
+            if (title := prefix + version.name) != self._refused:
+                self._used = replace(choice, project=folder, version=title)
+                return self._used
+        self._used = choice
+        return choice

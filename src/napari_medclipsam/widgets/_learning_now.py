@@ -23,10 +23,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medclipsam.learning import wording
+from napari_medclipsam.learning.clip_home import CLIP
 from napari_medclipsam.learning.learners import learner_names
 from napari_medclipsam.learning.outlines import AFTER, BEFORE
 from napari_medclipsam.learning.trigger import LearningSettings
 from napari_medclipsam.learning.versions import Version
+from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._learning_desk import IDLE_S, LearningDesk
 from napari_medclipsam.widgets._learning_plot import Mark, Plot
@@ -65,7 +67,7 @@ class NowPage(QWidget):
             "with its interval; the one in use is filled."
         )
         self.learner = _Choice("What learns.")
-        for name in learner_names():
+        for name in (*learner_names(), CLIP):
             self.learner.addItem(name, name)
         self.learner.currentIndexChanged.connect(lambda _: self.refresh())
         self.about = _words()
@@ -141,7 +143,9 @@ class NowPage(QWidget):
         self.bar.setValue(round(_FULL * status.fraction))
         self.facts["trigger"].setText(status.trigger or "–")
         self.facts["time"].setText(wording.time_words(status))
-        self.facts["data"].setText(wording.data_words(n, found.n_patients, found.n_held_out))
+        is_clip = learning.is_learning and status.learner == CLIP
+        data = wording.data_words(n, found.n_patients, found.n_held_out)
+        self.facts["data"].setText(wording.pair_words(status) if is_clip else data)
         self.facts["memory"].setText(wording.memory_words(status))
         self._show_plots()
         settings = learning.settings
@@ -154,10 +158,11 @@ class NowPage(QWidget):
         takes = wording.estimate(name, n, self.minutes.value() * _MINUTE_S, found.versions)
         self.about.setText(f"{wording.about(name)} Takes {takes}.")
         refusal = learning.refusal if learning.project else ""
-        self.missing.setText(refusal or wording.outlook(n, found.n_patients, found.n_held_out))
+        outlook = "" if name == CLIP else wording.outlook(n, found.n_patients, found.n_held_out)
+        self.missing.setText(refusal or outlook)
         self.missing.setVisible(learning.project is not None and bool(self.missing.text()))
         may = not learning.refusal and not learning.is_busy
-        self.start.setEnabled(may and not learning.is_learning and n > 0)
+        self.start.setEnabled(may and not learning.is_learning and (n > 0 or name == CLIP))
         self.pause.setEnabled(may and learning.is_learning and status.state != "paused")
         self.resume.setEnabled(may and status.state == "paused")
         for button in (self.stop, self.cancel):
@@ -175,7 +180,11 @@ class NowPage(QWidget):
             self.dice.show_marks("Dice by version", tuple(marks), "No version is measured yet")
 
     def _start(self) -> None:
-        self._learning.learn(str(self.learner.currentData()), self.minutes.value())
+        name, folder = str(self.learner.currentData()), self._learning.folder
+        if name != CLIP:
+            self._learning.learn(name, self.minutes.value())
+        elif folder is not None and (table := questions.caption_table(self, folder)) is not None:
+            self._learning.learn_captions(table, self.minutes.value())
 
 
 class AlonePanel(QGroupBox):

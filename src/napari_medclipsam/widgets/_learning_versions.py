@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -68,7 +68,7 @@ class VersionsPage(QWidget):
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.promote = Button("Promote", "Put the selected version into use.", self._promote, "accept")
         tip = "Go back to what was in use before this version."
-        self.roll_back = Button("Roll back", tip, learning.roll_back, "undo")
+        self.roll_back = Button("Roll back", tip, learning.versions.roll_back, "undo")
         tip = "Delete the selected version from the disk, after a question. One in use, or learnt from, can't be."
         self.delete = Button("Delete …", tip, self._delete, "clear")
         self.first, self.second = _names("Drawn in orange."), _names("Drawn in blue.")
@@ -163,11 +163,7 @@ class VersionsPage(QWidget):
             if row == 0 or (chosen is not None and version.name == chosen.name):
                 self.table.selectRow(row)
         self.table.blockSignals(False)
-        header = self.table.horizontalHeader()
-        assert header is not None  # every table has one
-        widths = [self.table.sizeHintForColumn(c) for c in range(len(_COLUMNS))]
-        heads = [header.sectionSizeHint(c) for c in range(len(_COLUMNS))]
-        self.table.setMinimumWidth(sum(map(max, widths, heads)) + len(_COLUMNS) + 4)
+        self._widen()
         names = [BASE, *(v.name for v in versions)]
         active = self._learning.overview.active
         for box, start in ((self.first, BASE), (self.second, names[-1])):
@@ -181,13 +177,26 @@ class VersionsPage(QWidget):
             index = box.findData(start if box is self.second or kept is None else kept)
             box.setCurrentIndex(max(0, index))
 
+    def _widen(self) -> None:
+        """Make room for all columns."""
+        header = self.table.horizontalHeader()
+        assert header is not None  # every table has one
+        widths = [self.table.sizeHintForColumn(c) for c in range(len(_COLUMNS))]
+        heads = [header.sectionSizeHint(c) for c in range(len(_COLUMNS))]
+        self.table.setMinimumWidth(sum(map(max, widths, heads)) + len(_COLUMNS) + 4)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Measure again: before, the letters may not have been those of the window yet."""
+        super().showEvent(event)
+        self._widen()
+
     def _promote(self) -> None:
         if self.selected is not None:
-            self._learning.promote(self.selected.name)
+            self._learning.versions.promote(self.selected.name)
 
     def _delete(self) -> None:
         if self.selected is not None:
-            self._learning.delete(self.selected)
+            self._learning.versions.delete(self.selected)
 
     def _on_screen(self) -> None:
         self._compare.on_screen(self.first.currentData(), self.second.currentData())
@@ -247,7 +256,8 @@ def _table() -> QTableWidget:
     assert vertical is not None and horizontal is not None  # every table has them
     vertical.setVisible(False)
     horizontal.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    horizontal.setStretchLastSection(True)
+    # Not `setStretchLastSection`, which keeps the last one as wide as it was by default.
+    horizontal.setSectionResizeMode(len(_COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
     table.setFixedHeight((_ROWS_SHOWN + 1) * (table.fontMetrics().lineSpacing() + 8))
     return table
 
@@ -256,5 +266,7 @@ def _names(tip: str) -> QComboBox:
     box = QComboBox()
     box.setToolTip(tip)
     box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    # Names are never cut, and none of them is long.
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return box

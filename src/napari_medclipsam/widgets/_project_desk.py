@@ -15,7 +15,6 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import MedclipsamError, OutputError, ProjectError, PromptError
 from napari_medclipsam.projects.case import Case
-from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
@@ -28,6 +27,7 @@ from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._long_work import LongWork, Tell
 from napari_medclipsam.widgets._mending import mended
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.widgets._shared_classes import SharedClasses
 from napari_medclipsam.widgets._when_saved import WhenSaved
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class ProjectDesk(QObject):
         The project that is open, if one is; for `release`.
     case : Case or None
         Which case of it is labelled.
+    classes : SharedClasses
+        Those of the project.
     rows : dict
         Case id → `StudyRow`.
     queue : ReviewQueue or None
@@ -72,6 +74,7 @@ class ProjectDesk(QObject):
         super().__init__(parent)
         self._workspace, self._parent = workspace, parent
         self.said = workspace.said
+        self.classes = SharedClasses(workspace, self, parent)
         self.held: list[Project] = []
         self.case: Case | None = None
         self.rows: dict[str, StudyRow] = {}
@@ -326,37 +329,6 @@ class ProjectDesk(QObject):
         self.when_saved.say(told)
         self._on_poll()
         self._workspace.refreshed.emit()
-
-    # Classes: those of a project are shared by all its cases.
-
-    def may_rename(self, label: int, name: str) -> bool:
-        """Ask where a class is in use in a project; True where it is not."""
-        project = self._shared_classes(label)
-        if project is None:
-            return True
-        old = project.classes[label].name
-        use = self.run("Looking for the class", lambda _: use_of(project, label))
-        return not use or old == name or questions.rename_everywhere(self._parent, old, name, use)
-
-    def remove_class(self, label: int) -> bool:
-        """Remove a class of the project, or hide it where it is in use; False where it is not of the project."""
-        project = self._shared_classes(label)
-        if project is None or self.case is None:
-            return False
-        try:
-            self.run("Looking for the class", lambda _: project.remove_class(label))
-            self.case.session.current = None
-        except ProjectError as error:
-            if label not in project.classes or project.is_read_only:
-                raise
-            if questions.hide_instead(self._parent, str(error)):
-                project.classes.show(label, False)
-        return True
-
-    def _shared_classes(self, label: int) -> Project | None:
-        """Return the project whose class this is; None where the image on screen is not of a project."""
-        is_shared = self.case is not None and self._workspace.session is self.case.session
-        return self.project if is_shared and self.project is not None and label in self.project.classes else None
 
     # What happens in the viewer.
 

@@ -46,6 +46,13 @@ def image_of(parent: QWidget, case: str, kind: str) -> Path | None:
     return Path(path) if path else None
 
 
+def caption_table(parent: QWidget, start: Path) -> Path | None:
+    """Ask for a table of images and captions."""
+    title = "Images and captions: a table with the columns image and caption"
+    path, _ = QFileDialog.getOpenFileName(parent, title, str(start), "Tables (*.csv);;All files (*)")
+    return Path(path) if path else None
+
+
 def mask_file(parent: QWidget) -> Path | None:
     """Ask for a mask to import."""
     path, _ = QFileDialog.getOpenFileName(parent, "Import a mask", "", _MASKS)

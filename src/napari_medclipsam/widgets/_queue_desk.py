@@ -132,7 +132,7 @@ class QueueDesk(QObject):
             self.said.emit(f"The queue is not up to date: {error}")
             ended(None)
 
-        worker = create_worker(work.ranked_anew, walk.queue, project, taken, filters.label)
+        worker = create_worker(work.ranked_anew, walk.queue, project, taken, filters.label, _ignore_errors=True)
         worker.returned.connect(ended)
         worker.errored.connect(failed)
         worker.start()

@@ -22,6 +22,7 @@ from napari_medclipsam.annotation.worker_events import Event, ModelChoice, Ready
 from napari_medclipsam.errors import MedclipsamError, PromptError
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.widgets import _adapters as adapters
+from napari_medclipsam.widgets._contrast import Contrast
 from napari_medclipsam.widgets._edge_letters import EdgeLetters
 from napari_medclipsam.widgets._mask_layers import MaskLayers, SaliencyLayers
 from napari_medclipsam.widgets._prompt_layers import PromptLayers
@@ -99,7 +100,7 @@ class Workspace(QObject):
         self.saliency: SaliencyLayers | None = None
         self.work = Work(self._on_event, self)
         self.letters = EdgeLetters(viewer)
-        self._own_change = False
+        self._contrast = Contrast(self._on_contrast)
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(_SETTLED_MS)
@@ -145,7 +146,7 @@ class Workspace(QObject):
         self.first = self.last = None
         if image is not None and session is not None:
             _SESSIONS[image] = session
-            image.events.contrast_limits.connect(self._on_contrast)
+            self._contrast.bind(image, session)
             if labels is not None or session.objects():
                 if labels is not None and labels.data is not session.labels:
                     labels.visible = False
@@ -155,8 +156,7 @@ class Workspace(QObject):
     def _leave(self) -> None:
         """Let go of the image: its masks stay in the viewer, its session is remembered."""
         self.work.drop()
-        if self.image is not None:
-            self.image.events.contrast_limits.disconnect(self._on_contrast)
+        self._contrast.unbind()
         for name in ("prompts", "saliency", "masks"):
             self._drop_layers(name)
 
@@ -291,12 +291,8 @@ class Workspace(QObject):
             self.settled.emit(self.at)
 
     def _on_contrast(self) -> None:
-        """Let the models see what the reader sees."""
-        if self.image is not None and self.session is not None and not self._own_change:
-            low, high = (float(end) for end in self.image.contrast_limits)
-            self.session.window = (low, high)
-            self._settled.start()
-            self.refreshed.emit()
+        self._settled.start()
+        self.refreshed.emit()
 
     def _on_selected_label(self) -> None:
         if self.masks is not None and self.session is not None:
@@ -379,19 +375,8 @@ class Workspace(QObject):
     @said_on_error
     def set_window(self, window: Window) -> None:
         """Show the image with an intensity window; the models see it so."""
-        session, image = self.require_session(), self.image
-        assert image is not None  # there is a session
-        if image.rgb:
-            raise PromptError("A colour image has no intensity window.")
-        limits = session.image.limits(window)
-        self._own_change = True
-        try:
-            image.contrast_limits = limits
-        finally:
-            self._own_change = False
-        session.window = window
-        self._settled.start()
-        self.refreshed.emit()
+        self.require_session()
+        self._contrast.set(window)
 
     def set_level(self, level: float) -> None:
         """Cut the saliency at another threshold; the coarse mask follows at once."""
