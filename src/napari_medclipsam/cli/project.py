@@ -12,9 +12,10 @@ from typing import Any
 from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.images.folders import Found
 from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.studies import Found, Study, images_in
+from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.verify import verify
 
@@ -46,7 +47,7 @@ def _init(args: Namespace) -> int:
 
 def _add(args: Namespace) -> int:
     n_added = n_failed = 0
-    images = [image for path in args.images for image in images_in(path)]
+    images = [image for path in args.images for image in images_in(path, _warn)]
     with Project.open(args.project, args.reader) as project:
         project.require_writable()
         before = set(project.studies)
@@ -65,6 +66,10 @@ def _add(args: Namespace) -> int:
                     bar.write(f"{result.case}  {_named(found)}", file=sys.stdout)
         print(f"{n_added} added, {n_failed} refused; the project has {len(project.studies)} studies.")
     return REFUSED if n_failed else DONE
+
+
+def _warn(message: str) -> None:
+    print(f"medclipsam: {message}", file=sys.stderr)
 
 
 def _named(found: Found) -> str:

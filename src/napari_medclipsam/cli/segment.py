@@ -28,8 +28,12 @@ _CSV_EVERY_SECONDS = 10.0
 def run(args: Namespace) -> int:
     """Segment every input; a failing one does not stop the others."""
     parse_structures(args.text)  # Refuse a bad text before the models load.
-    inputs = expand_inputs(args.inputs)
-    require_apart(args.inputs, (args.output, args.saliency, args.preview))
+    results = (args.output, args.saliency, args.preview)
+    require_apart(args.inputs, results)
+    listing = expand_inputs(args.inputs, args.series, (*results, DEFAULT_FOLDER))
+    if listing.note:
+        print(f"medclipsam: {listing.note}", file=sys.stderr)
+    inputs = listing.studies
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
     grounder, segmenter = _models(args)
@@ -102,10 +106,10 @@ class _Batch:
             return segment_input(job, self._request, progress)
         except Exception as error:
             self._unexpected |= not isinstance(error, MedclipsamError)
-            prefix = f"{job.input_path}: " if self._csv_path else ""
+            prefix = f"{job.found.path}: " if self._csv_path else ""
             with tqdm.external_write_mode(file=sys.stderr):
                 message = report_error(error, self._debug, prefix)
-            return Report(str(job.input_path), self._request.text, failed=True, message=message)
+            return Report(str(job.found.path), self._request.text, failed=True, message=message)
 
     def _tell(self, report: Report) -> None:
         """Print the report on standard output, and what a person must know on standard error."""

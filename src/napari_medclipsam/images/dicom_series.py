@@ -95,6 +95,16 @@ def list_series(folder: str | os.PathLike[str]) -> tuple[Series, ...]:
         return tuple(_series_among(folder, [Path(f) / name for f, _, names in os.walk(folder) for name in names]))
 
 
+def is_dicom_image(path: Path) -> bool:
+    """Tell whether a file is a DICOM image, be it a damaged one; a segmentation or a report is none."""
+    try:
+        return _image_header(path) is not None
+    except ImageError:
+        return True
+    except OSError:
+        return False
+
+
 def _series_among(path: Path, files: list[Path]) -> list[Series]:
     headers = [(file, _image_header(file)) for file in sorted(files)]
     images = [(file, header) for file, header in headers if header is not None]
