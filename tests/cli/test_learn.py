@@ -40,7 +40,7 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     code, out, err = run("learn", folder, *LEARN, "--budget", "1m")
     assert code == 0 and out.startswith("v0001 is in use from now on. Better:") and not err
     code, out, _ = run("versions", "list", folder)
-    assert code == 0 and "promoted" in out and "In use: v0001. 1 versions" in out
+    assert code == 0 and "promoted" in out and "In use: v0001. 1 version," in out
     code, out, _ = run("versions", "show", folder, "v0001")
     assert code == 0 and "classes disk" in out and "checked" in out
     code, out, _ = run("versions", "compare", folder, "base", "v0001", "--json")

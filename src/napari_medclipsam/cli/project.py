@@ -18,6 +18,7 @@ from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.verify import verify
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -64,7 +65,7 @@ def _add(args: Namespace) -> int:
                 else:
                     n_added += 1
                     bar.write(f"{result.case}  {_named(found)}", file=sys.stdout)
-        print(f"{n_added} added, {n_failed} refused; the project has {len(project.studies)} studies.")
+        print(f"{n_added} added, {n_failed} refused; the project has {_studies(len(project.studies))}.")
     return REFUSED if n_failed else DONE
 
 
@@ -92,14 +93,15 @@ def _status(args: Namespace) -> int:
             print(json.dumps({"read_only": project.read_only, "cases": rows}, ensure_ascii=False, indent=2))
             return DONE
         n_accepted, n_slices = sum(r["accepted"] for r in rows), sum(r["slices"] for r in rows)
-        print(f"{len(rows)} studies, {n_accepted} of {n_slices} slices accepted; classes: {_classes(project)}.")
+        of_slices = counted(n_slices, "slice")
+        print(f"{_studies(len(rows))}, {n_accepted} of {of_slices} accepted; classes: {_classes(project)}.")
         if project.read_only:
             print(project.read_only)
         for r in rows:
-            told = f", {r['damages']} damaged places, see project verify" if r["damages"] else ""
+            told = f", {counted(r['damages'], 'damaged place')}, see project verify" if r["damages"] else ""
             waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
             last = f"; last {r['last']} by {', '.join(r['readers'])}" if r["last"] else ""
-            print(f"{r['case']}  {r['accepted']} of {r['slices']} slices{waiting}{last}{told}")
+            print(f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')}{waiting}{last}{told}")
     return DONE
 
 
@@ -116,6 +118,10 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "last": summary.history.last,
         "damages": summary.n_damages,
     }
+
+
+def _studies(n: int) -> str:
+    return counted(n, "study", "studies")
 
 
 def _classes(project: Project) -> str:
@@ -136,7 +142,8 @@ def _export(args: Namespace) -> int:
                     bar.write(f"medclipsam: {case}: {error}", file=sys.stderr)
 
             export_project(project, args.format, args.output, cases, told, deidentify=args.deidentify)
-        print(f"{args.output}: {len(cases) - n_left_out} of {len(project.studies)} cases, {n_left_out} refused.")
+        n_written, of_cases = len(cases) - n_left_out, counted(len(project.studies), "case")
+        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused.")
     return REFUSED if n_left_out else DONE
 
 
@@ -146,7 +153,7 @@ def _import(args: Namespace) -> int:
         with project.open_case(args.case) as case:
             change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
             how = "accepted" if args.accept else "proposed"
-            print(change.message or f"{args.case}: {len(change.slices)} slices {how}.")
+            print(change.message or f"{args.case}: {counted(len(change.slices), 'slice')} {how}.")
     return DONE
 
 
@@ -162,5 +169,5 @@ def _verify(args: Namespace) -> int:
         else:
             for problem in problems:
                 print(f"{problem.case or 'project'}: {problem.message}")
-            print(f"{len(project.studies)} studies checked, {len(problems)} problems found.")
+            print(f"{_studies(len(project.studies))} checked, {counted(len(problems), 'problem')} found.")
     return REFUSED if problems else DONE

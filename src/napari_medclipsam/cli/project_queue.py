@@ -13,6 +13,7 @@ from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import OPEN, QueueCase, QueueItem, ReviewQueue
 from napari_medclipsam.projects.scan import scan, scan_text, unscanned
+from napari_medclipsam.wording import counted
 
 _MOST_CASES = 5
 
@@ -59,7 +60,8 @@ def _scan(args: Namespace, project: Project) -> int:
             if done.trouble:
                 n_failed += 1
                 bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
-    told = f'Looked for "{text}" in {n_slices} slices: proposals in {n_found}, {n_failed} cases refused.'
+    seen, refused = counted(n_slices, "slice"), counted(n_failed, "case")
+    told = f'Looked for "{text}" in {seen}: proposals in {n_found}, {refused} refused.'
     print(told, file=sys.stderr if args.json else sys.stdout)
     return n_failed
 

@@ -17,6 +17,7 @@ from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.report import Figures, Report, efforts, report_of, write_tables
 from napari_medclipsam.projects.second import ClassAgreement, agreements
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -37,7 +38,7 @@ def run(args: Namespace) -> int:
         _print(report, progress)
         for row in _agreement_rows(agreed, names):
             told = ", ".join(f"{name} {row[name]:.2f}" for name in ("dice", "nsd", "kappa") if row[name] is not None)
-            print(f"two readers, {row['case']} {row['class']}: {row['slices']} slices, {told}.")
+            print(f"two readers, {row['case']} {row['class']}: {counted(row['slices'], 'slice')}, {told}.")
     if args.output is not None:
         _write(args, report)
     return DONE

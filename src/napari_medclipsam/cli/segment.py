@@ -20,6 +20,7 @@ from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.saliency.pair import load_pair
+from napari_medclipsam.wording import counted
 
 CSV_NAME = "results.csv"
 _CSV_EVERY_SECONDS = 10.0
@@ -74,12 +75,15 @@ class _Batch:
         except KeyboardInterrupt:
             self._save()
             kept = f"; their results are kept in {self._csv_path.parent}" if self._csv_path and self._reports else ""
-            print(f"medclipsam: stopped; {len(self._reports)} of {len(jobs)} inputs are done{kept}.", file=sys.stderr)
+            print(
+                f"medclipsam: stopped; {len(self._reports)} of {counted(len(jobs), 'input')} done{kept}.",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         self._save()
         n_failed = sum(r.failed for r in self._reports)
         if self._csv_path is not None:
-            done = f"{len(jobs) - n_failed} of {len(jobs)} inputs done, {n_failed} failed"
+            done = f"{len(jobs) - n_failed} of {counted(len(jobs), 'input')} done, {n_failed} failed"
             print(f"medclipsam: {done}; table: {self._csv_path}", file=sys.stderr)
         if self._unexpected:
             return UNEXPECTED

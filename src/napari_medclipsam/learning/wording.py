@@ -9,6 +9,7 @@ from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, FEWEST_PATIENTS
 from napari_medclipsam.learning.split import MOST_FOLDS
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.versions import Version
+from napari_medclipsam.wording import counted
 
 _POINTS = 100
 _MIB = 1 << 20
@@ -88,7 +89,7 @@ def memory_words(status: Status) -> str:
 def data_words(n_slices: int, n_patients: int, n_held_out: int) -> str:
     """Return what there is to learn from."""
     held = f", {n_held_out} of them held out to measure on" if n_held_out else ", none held out yet"
-    return f"{count(n_slices, 'accepted slice')} of {count(n_patients, 'patient')}{held if n_slices else ''}"
+    return f"{counted(n_slices, 'accepted slice')} of {counted(n_patients, 'patient')}{held if n_slices else ''}"
 
 
 def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:
@@ -97,7 +98,7 @@ def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:
         return "There is nothing to learn from: accept at least one slice in which a structure is drawn."
     if n_patients < FEWEST_PATIENTS:
         return (
-            f"With {count(n_patients, 'patient')} the gate can't tell whether a version is better; it takes "
+            f"With {counted(n_patients, 'patient')} the gate can't tell whether a version is better; it takes "
             f"{FEWEST_PATIENTS}. The version is then a candidate: look at what it draws, and promote it yourself."
         )
     if n_held_out < ENOUGH_PATIENTS:
@@ -155,14 +156,9 @@ def version_words(version: Version) -> str:
     compared = lineage["compared_with"] or "the model that all began with"
     return (
         f"{version.name} ({version.learner}), {version.state}, made {made} ({lineage['trigger']}). "
-        f"Learnt {', '.join(data['classes'])} from {count(data['n_examples'], 'slice')} of "
-        f"{count(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
+        f"Learnt {', '.join(data['classes'])} from {counted(data['n_examples'], 'slice')} of "
+        f"{counted(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
     )
-
-
-def count(n: int, noun: str) -> str:
-    """Return "1 slice", "2 slices"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _gate(version: Version) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.scan_request import ScanRequest
 from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary, case_summary
+from napari_medclipsam.wording import counted
 
 Tell = Callable[[str, int, int], None]
 Rows = dict[str, StudyRow]
@@ -130,4 +131,4 @@ def exported(project: Project, form: Format, output: Path, cases: Sequence[str],
 
     export_project(project, form, output, chosen, told, deidentify=deidentify)
     left_out = f", {len(refused)} refused: {refused[0]}" if refused else ""
-    return f"Exported {len(chosen) - len(refused)} cases to {output}{left_out}."
+    return f"Exported {counted(len(chosen) - len(refused), 'case')} to {output}{left_out}."
