@@ -220,9 +220,10 @@ def _told(
     *,
     better: bool,
 ) -> str:
+    things, patients = measure.things.removesuffix("s"), counted(total.n_patients, "patient")
     figures = (
         f"{measure.figure} {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than "
-        f"{lower:+.3f}) on {counted(total.n_slices, measure.things.removesuffix('s'))} of {counted(total.n_patients, 'patient')}"
+        f"{lower:+.3f}) on {counted(total.n_slices, things)} of {patients}"
     )
     how = "" if method == "held-out patients" else ", each measured by a model that has not seen the patient"
     if better:
