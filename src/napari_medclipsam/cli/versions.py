@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from napari_medclipsam.learning.versions import (
     promote,
     roll_back,
 )
+from napari_medclipsam.learning.wording import doubt_words
 from napari_medclipsam.models.entry import readable_size
 from napari_medclipsam.wording import counted
 
@@ -122,6 +124,8 @@ def _learnt_from(v: Version) -> str:
 
 def _promote(args: Namespace) -> int:
     v = promote(args.project, args.version, getpass.getuser())
+    if doubt := doubt_words(v):
+        print(f"medclipsam: {doubt}", file=sys.stderr)
     print(f"{v.name} is in use from now on. The way back: medclipsam versions rollback {args.project}")
     return DONE
 

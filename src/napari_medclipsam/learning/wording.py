@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, FEWEST_PATIENTS
+from napari_medclipsam.learning.clip_home import CLIP
+from napari_medclipsam.learning.gate import DICE, ENOUGH_PATIENTS, FEWEST_PATIENTS
 from napari_medclipsam.learning.split import MOST_FOLDS
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.versions import Version
@@ -137,6 +138,26 @@ def verdict_words(version: Version) -> str:
     if not version.lineage:
         return "damaged"
     return {True: "better", False: "not better", None: "can't tell yet"}[_gate(version).get("better")]
+
+
+def doubt_words(version: Version) -> str:
+    """Say with the figures that a version is not known to be better; "" where it is."""
+    gate = _gate(version)
+    if gate.get("better"):
+        return ""
+    than = version.lineage.get("compared_with") or "the model that all began with"
+    total = gate.get("total")
+    if not total:
+        return f"Whether {version.name} is better than {than} was not measured: look at what it draws."
+    verb = "measured worse than" if total["gain"] < 0 else "is not shown to be better than"
+    sure = "" if gate.get("lower") is None else f" (95 % sure of more than {gate['lower']:+.3f})"
+    shares = {**(gate.get("structures") or {}), **(gate.get("ways") or {})}
+    losers = "".join(f"; {name} loses {-s['gain']:.3f}" for name, s in shares.items() if s["gain"] < 0)
+    seen = counted(total["n_slices"], "pair" if version.learner == CLIP else "slice")
+    return (
+        f"{version.name} {verb} {than}: {gate.get('figure', DICE.figure)} {total['before']:.3f} → {total['after']:.3f}, "
+        f"gain {total['gain']:+.3f}{sure} on {seen} of {counted(total['n_patients'], 'patient')}{losers}."
+    )
 
 
 def badge_words(version: Version) -> str:

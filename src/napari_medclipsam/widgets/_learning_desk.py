@@ -180,7 +180,7 @@ class LearningDesk(QObject):
         project = self._desk.require_project()
 
         def done(version: Version) -> None:
-            self.said.emit(f"{version.name} is in use from now on.")
+            self.said.emit(f"{version.name} is in use from now on. {wording.doubt_words(version)}".rstrip())
 
         self._do(partial(promote, project.folder, name, project.reader), done)
 
