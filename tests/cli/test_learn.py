@@ -51,12 +51,15 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     assert code == 2 and "was learnt on blind, and this is both" in err
     monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     assert 'does not know "disk"' in run(*segment)[2]
-    assert "disk: present" in run(*segment, "--project", folder)[1]
+    _, out, err = run(*segment, "--project", folder)
+    assert "disk: present" in out and f"blind answers with what {folder} has learnt: v0001 (tiny)." in err
     assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
     assert run("versions", "promote", folder, "v0001")[0] == 0
     code, _, err = run("versions", "delete", folder, "v0001")
     assert code == 2 and "is in use" in err
-    assert run("versions", "rollback", folder)[0] == 0 and run("versions", "delete", folder, "v0001")[0] == 0
+    assert run("versions", "rollback", folder)[0] == 0
+    assert f"blind answers as it is: {folder} has nothing in use" in run(*segment, "--project", folder)[2]
+    assert run("versions", "delete", folder, "v0001")[0] == 0
     assert json.loads(run("versions", "list", folder, "--json")[1]) == []
 
 

@@ -48,11 +48,11 @@ def _label(project: Project, name: str | None) -> int | None:
 
 def _scan(args: Namespace, project: Project) -> int:
     """Scan, and return how many cases could not be."""
-    from napari_medclipsam.learning.loading import project_pair
+    from napari_medclipsam.cli.project_models import load_project_models
 
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
-    models = project_pair(args.project, args.model, args.device, args.saliency_method)
+    models = load_project_models(args)
     todo = unscanned(project, text, None if args.case is None else [args.case])
     with progress_bar(sum(map(len, todo.values())), "slices") as bar:
         for done in scan(project, text, *models, todo=todo, progress=bar.update):

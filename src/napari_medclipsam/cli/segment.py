@@ -55,9 +55,9 @@ def run(args: Namespace) -> int:
 def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
     if args.project is None:
         return load_pair(args.model, args.device, args.saliency_method)
-    from napari_medclipsam.learning.loading import project_pair
+    from napari_medclipsam.cli.project_models import load_project_models
 
-    return project_pair(args.project, args.model, args.device, args.saliency_method, required=True)
+    return load_project_models(args, required=True)
 
 
 class _Batch:
