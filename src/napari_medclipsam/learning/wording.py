@@ -155,7 +155,8 @@ def doubt_words(version: Version) -> str:
     losers = "".join(f"; {name} loses {-s['gain']:.3f}" for name, s in shares.items() if s["gain"] < 0)
     seen = counted(total["n_slices"], "pair" if version.learner == CLIP else "slice")
     figures = f"{gate.get('figure', DICE.figure)} {total['before']:.3f} → {total['after']:.3f}"
-    return f"{version.name} {verb} {than}: {figures}, gain {total['gain']:+.3f}{sure} on {seen} of {counted(total['n_patients'], 'patient')}{losers}."
+    gain = f"gain {total['gain']:+.3f}{sure} on {seen} of {counted(total['n_patients'], 'patient')}"
+    return f"{version.name} {verb} {than}: {figures}, {gain}{losers}."
 
 
 def badge_words(version: Version) -> str:
