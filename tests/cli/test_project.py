@@ -112,7 +112,11 @@ def test_a_report_of_nothing_and_of_work(run, labelled, tmp_path):
     with Project.open(labelled, "ana") as project, project.open_case("c0001") as case:
         case.session.accept_proposals(SliceAt((None, None)))
     code, out, _ = run("project", "report", labelled, "--output", tmp_path / "tables")
-    assert code == 0 and "reader ana: 1 slice accepted" in out and "100% unchanged" in out
+    assert (
+        code == 0
+        and "in all: 1 slice accepted" in out
+        and "1 proposal, 1 accepted without a change; mean Dice 1.00" in out
+    )
     assert (tmp_path / "tables" / "proposals.csv").read_text().count("c0001") == 1
     code, out, _ = run("project", "report", labelled, "--json")
     value = json.loads(out)
