@@ -100,7 +100,11 @@ def _status(args: Namespace) -> int:
         for r in rows:
             told = f", {counted(r['damages'], 'damaged place')}, see project verify" if r["damages"] else ""
             waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
-            last = f"; last worked on {r['last'][:16]} UTC; readers {', '.join(r['readers'])}" if r["last"] else ""
+            last = (
+                f"; last worked on {r['last'][:16].replace('T', ' ')} UTC; readers {', '.join(r['readers'])}"
+                if r["last"]
+                else ""
+            )
             print(f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')}{waiting}{last}{told}")
     return DONE
 

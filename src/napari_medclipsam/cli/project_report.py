@@ -74,7 +74,8 @@ def _print(report: Report, progress: str) -> None:
     print(f"  in all: {_work(report.total)}")
     for title, rows in (("day", report.by_day()), ("reader", report.by_reader())):
         _print_several(title, rows, _work)
-    print("\nProposals against what was accepted in the end, structure by structure (1.00 is the same outline):")
+    print("\nProposals against what was accepted in the end, structure by structure")
+    print("(Dice: overlap; NSD: share of the outlines within 2 pixels of each other; 1 is equal, a missed one has 0):")
     print(f"  in all: {_quality(report.total)}")
     _print_several("model", report.by_model(), _quality)
     print(f"\nWhen to stop: {report.stop_curve().message}")
@@ -97,7 +98,7 @@ def _quality(one: Figures) -> str:
         return "none to compare yet."
     as_it_was = f"{round(one.unchanged * one.n_proposals)} accepted without a change"
     proposals = counted(one.n_proposals, "proposal")
-    return f"{proposals}, {as_it_was}; mean Dice {one.dice:.2f}, NSD {one.nsd:.2f} (a structure that was missed has 0)."
+    return f"{proposals}, {as_it_was}; mean Dice {one.dice:.2f}, NSD {one.nsd:.2f}."
 
 
 def _print_agreement(rows: Sequence[dict[str, Any]]) -> None:
