@@ -148,7 +148,7 @@ def doubt_words(version: Version) -> str:
     than = version.lineage.get("compared_with") or "the model that all began with"
     total = gate.get("total")
     if not total:
-        return f"Whether {version.name} is better than {than} was not measured: look at what it draws."
+        return f"Whether {version.name} is better than {than} was not measured: look at its answers."
     verb = "measured worse than" if total["gain"] < 0 else "is not shown to be better than"
     sure = "" if gate.get("lower") is None else f" (95 % sure of more than {gate['lower']:+.3f})"
     shares = {**(gate.get("structures") or {}), **(gate.get("ways") or {})}
