@@ -17,6 +17,7 @@ ROOT = Path(napari_medclipsam.__file__).parent
 ORDER = (
     "errors",
     "files",
+    "wording",
     "images",
     "reading_view",
     "models",

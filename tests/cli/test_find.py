@@ -38,7 +38,9 @@ def test_built_then_found_by_text_and_by_region(find, tmp_path):
     code, _, err = find("--text", "disk")
     assert code == 2 and "0 of 6 slices are indexed. Add --build." in err
     code, out, _ = find("--build")
-    assert code == 0 and out == "All 6 slices are indexed.\n"
+    assert code == 0 and out == "Indexed 6 slices now.\nAll 6 slices are indexed.\n"
+    code, out, _ = find("--build", "--text", "disk")
+    assert code == 0 and out.startswith("Indexed 0 slices now.\n")
     code, out, _ = find("--text", "disk")
     assert code == 0 and out.endswith('3 slices look like "disk".\n')
     assert "c0001 slice 1: very likely; accepted disk at x 11–29, y 9–27" in out and "MUELLER" not in out

@@ -40,7 +40,7 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     code, out, err = run("learn", folder, *LEARN, "--budget", "1m")
     assert code == 0 and out.startswith("v0001 is in use from now on. Better:") and not err
     code, out, _ = run("versions", "list", folder)
-    assert code == 0 and "promoted" in out and "In use: v0001. 1 versions" in out
+    assert code == 0 and "promoted" in out and "In use: v0001. 1 version," in out
     code, out, _ = run("versions", "show", folder, "v0001")
     assert code == 0 and "classes disk" in out and "checked" in out
     code, out, _ = run("versions", "compare", folder, "base", "v0001", "--json")
@@ -51,12 +51,15 @@ def test_learn_look_go_back(run, folder, monkeypatch):
     assert code == 2 and "was learnt on blind, and this is both" in err
     monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     assert 'does not know "disk"' in run(*segment)[2]
-    assert "disk: present" in run(*segment, "--project", folder)[1]
+    _, out, err = run(*segment, "--project", folder)
+    assert "disk: present" in out and f"blind answers with what {folder} has learnt: v0001 (tiny)." in err
     assert run("versions", "rollback", folder)[1] == "The model that all began with is in use again.\n"
     assert run("versions", "promote", folder, "v0001")[0] == 0
     code, _, err = run("versions", "delete", folder, "v0001")
     assert code == 2 and "is in use" in err
-    assert run("versions", "rollback", folder)[0] == 0 and run("versions", "delete", folder, "v0001")[0] == 0
+    assert run("versions", "rollback", folder)[0] == 0
+    assert f"blind answers as it is: {folder} has nothing in use" in run(*segment, "--project", folder)[2]
+    assert run("versions", "delete", folder, "v0001")[0] == 0
     assert json.loads(run("versions", "list", folder, "--json")[1]) == []
 
 
@@ -101,7 +104,8 @@ def test_learn_from_captions(run, tmp_path, monkeypatch):
     assert "RECALL" in run("versions", "list", home)[1]
     code, out, _ = run("versions", "show", home, "v0001")
     assert code == 0 and "loss dhn-nce, lora, rate 0.0001, batches of 6" in out and "checked" in out
-    assert run("versions", "promote", home, "v0001")[0] == 0
+    code, _, err = run("versions", "promote", home, "v0001")
+    assert code == 0 and "v0001" in err and "the model that all began with was not measured" in err
     monkeypatch.setattr("napari_medclipsam.saliency.pair.load", load)
     code, out, _ = run("segment", tmp_path / "data" / "p0_0.png", "--text", "square", "--model", f"{model}+lite",
                        "--project", home, "--output", tmp_path / "mask.png", "--device", "cpu")  # fmt: skip

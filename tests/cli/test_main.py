@@ -170,7 +170,7 @@ def test_demo_headless_writes_pictures(run, tmp_path, monkeypatch):
         "prompts.png",
         "saliency.png",
     ]
-    assert "Dice" in out
+    assert "Dice" in out and f"  {tmp_path / 'pictures' / 'brain.nii.gz'}\n" in out
 
 
 def test_demo_without_a_display_says_what_to_do(run, monkeypatch):

@@ -76,7 +76,7 @@ def test_the_queue_before_and_after_a_scan(run, labelled):
     code, out, _ = run("project", "queue", labelled)
     assert code == 0 and "0 of 7 slices." in out and "no model has looked at it yet" in out
     code, out, _ = run("project", "queue", labelled, "--scan", "--case", "c0001")
-    assert code == 0 and "in 1 slices: proposals in 1" in out
+    assert code == 0 and "in 1 slice: proposals in 1" in out
     code, out, err = run("project", "queue", labelled, "--scan", "--json")
     value = json.loads(out)
     assert code == 0 and "in 6 slices: proposals in 2, 0 cases refused" in err
@@ -102,7 +102,7 @@ def test_a_queue_that_can_not_be_made(run, labelled, tmp_path):
         assert code == 2 and "ana has it open" in err
     (tmp_path / "in" / "film.png").unlink()
     code, out, err = run("project", "queue", labelled, "--scan")
-    assert code == 2 and "1 cases refused" in out and "relocate" in err
+    assert code == 2 and "1 case refused" in out and "relocate" in err
 
 
 def test_a_report_of_nothing_and_of_work(run, labelled, tmp_path):
@@ -112,7 +112,11 @@ def test_a_report_of_nothing_and_of_work(run, labelled, tmp_path):
     with Project.open(labelled, "ana") as project, project.open_case("c0001") as case:
         case.session.accept_proposals(SliceAt((None, None)))
     code, out, _ = run("project", "report", labelled, "--output", tmp_path / "tables")
-    assert code == 0 and "reader ana: 1 slices accepted" in out and "100% unchanged" in out
+    assert (
+        code == 0
+        and "in all: 1 slice accepted" in out
+        and "1 proposal, 1 accepted without a change; mean Dice 1.00" in out
+    )
     assert (tmp_path / "tables" / "proposals.csv").read_text().count("c0001") == 1
     code, out, _ = run("project", "report", labelled, "--json")
     value = json.loads(out)
@@ -135,7 +139,7 @@ def test_export_and_import(run, nifti, tmp_path):
     code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask, "--accept")
     assert code == 0 and "slices accepted" in out
     code, out, _ = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
-    assert code == 0 and "1 of 1 cases" in out
+    assert code == 0 and "1 of 1 case," in out
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), labels)
     nibabel.save(nibabel.Nifti1Image(labels[:, :, 1:], image.affine), mask)
     code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from images.dicom_samples import make_slice
 from synthetic import picture, save
 
 KEYS = {"input", "text", "present", "presence", "boxes_xyxy", "mask_pixels", "mask_path", "seconds", "message"}
@@ -127,3 +128,19 @@ def test_seen_but_not_located_is_not_called_absent(run, png, monkeypatch):
     code, out, err = run("segment", png[0], "--text", "disk")
     assert code == 0 and "not located" in out and "not located" in err
     assert "Not present" not in err
+
+
+def test_a_folder_means_the_same_to_every_verb(run, png, tmp_path):
+    folder = png[0].parent
+    (folder / "notes.txt").write_text("x")
+    series = folder / "series"
+    series.mkdir()
+    make_slice(0).save_as(series / "1.dcm", enforce_file_format=True)
+    code, out, err = run("segment", folder, "--text", "disk")
+    assert code == 0 and "2 of 2 inputs" in err and "no image: notes.txt." in err
+    assert [line.split(": ")[0] for line in out.splitlines()] == [str(png[0]), str(series)]
+    code, _, err = run("ask", folder, "is there a disk?")
+    assert code == 2 and "holds 2 images" in err and "(scan.png, series)" in err
+    run("project", "init", tmp_path / "p")
+    code, out, err = run("project", "add", tmp_path / "p", folder)
+    assert code == 0 and "2 added" in out and "no image: notes.txt." in err

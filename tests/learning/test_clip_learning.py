@@ -181,13 +181,13 @@ def test_from_captions_to_an_encoder_in_use(data, tmp_path):
     # Vectors that say nothing have a loss of twice log 11, one for each direction.
     assert lineage["fit"]["model"]["said"]["loss"] < 2 * np.log(11) - 1
     assert "patient" not in str(lineage["data"]["patients"])
-    before, after = load(base), project_pair(home, f"{base}+lite")[0].encoder
+    before, after = load(base), project_pair(home, f"{base}+lite")[0][0].encoder
     assert after.version == f"{before.version}+v0001"
     assert not np.allclose(before.embed_text(["square"]), after.embed_text(["square"]), atol=1e-3)
     # The same again is no better than itself, and the way back is the encoder that all began with.
     again, verdict = run(home, pairs, base, rate=1e-9, epochs=1)
     assert verdict.better is False and again.state == "not better" and active_version(home).name == "v0001"
-    assert roll_back(home, "ana") is None and project_pair(home, f"{base}+lite")[0].encoder.version == before.version
+    assert roll_back(home, "ana") is None and project_pair(home, f"{base}+lite")[0][0].encoder.version == before.version
 
 
 def test_only_text_image_encoders_are_fine_tuned(data, tmp_path):

@@ -60,7 +60,7 @@ def test_what_is_better_is_used_from_then_on(folder):
 def test_on_a_model_that_takes_no_text(folder):
     version, verdict = learn(folder, request=replace(TINY, settings=Settings(base="deaf")))
     assert verdict.better and verdict.total.before == 0 and version.lineage["base"]["name"] == "deaf"
-    grounder, segmenter = project_pair(folder, "deaf")
+    (grounder, segmenter), _ = project_pair(folder, "deaf")
     image = Slice(picture("disk", "square")[0])
     assert grounder.saliency(image, "disk").present and isinstance(segmenter, tiny_learner.Deaf)
     # The model by itself still takes no text.

@@ -143,7 +143,7 @@ def test_an_image_that_was_moved_is_named_by_its_case(tmp_path):
     worker = Worker(folder)
     worker.start(TINY)
     status = worker.wait(PATIENCE_S)
-    assert "1 cases can't be used" in status.message and "the image of c0001" in status.message
+    assert "1 case can't be used" in status.message and "the image of c0001" in status.message
     assert "MUELLER" not in (work_folder(folder) / "status.json").read_text()
 
 

@@ -20,6 +20,7 @@ from napari_medclipsam.learning.versions import (
     register,
     roll_back,
 )
+from napari_medclipsam.learning.wording import doubt_words
 
 
 @pytest.fixture
@@ -57,6 +58,18 @@ def test_a_version_holds_what_was_learnt_and_its_hashes(project):
 def test_a_run_is_registered_once(project):
     assert add(project).name == register(project, {"model": project / "written1"}, lineage("1")).name
     assert [v.name for v in list_versions(project)] == ["v0001"]
+
+
+def test_what_is_said_of_a_version_that_is_not_better(project):
+    assert doubt_words(add(project)) == ""
+    assert "not measured" in doubt_words(add(project, "2", None))
+    written = project / "written1"
+    worse = {"before": 0.8, "after": 0.75, "gain": -0.05, "n_slices": 1, "n_patients": 1}
+    gate = {"better": None, "total": worse, "lower": None, "structures": {"disk": worse}, "ways": {}}
+    version = register(project, {"model": written}, {**lineage("3"), "gate": gate, "compared_with": "v0001"})
+    assert doubt_words(version) == (
+        "v0003 measured worse than v0001: Dice 0.800 → 0.750, gain -0.050 on 1 slice of 1 patient; disk loses 0.050."
+    )
 
 
 def test_promoting_and_going_back(project):

@@ -47,7 +47,7 @@ def quick_models(monkeypatch):
     )
 
     def load(name, device, project=None):
-        return load_pair(name) if project is None else project_pair(project, name, device)
+        return load_pair(name) if project is None else project_pair(project, name, device)[0]
 
     monkeypatch.setattr(_work, "load_beside_opengl", load)
     remember_reader("ana")

@@ -298,7 +298,7 @@ def test_masks_go_in_and_out(office, scans, answers, tmp_path):
     office.exchange.import_mask(path)
     assert "2 slices accepted" in office.message and np.array_equal(office.project.case.mask_zyx().T, mask)
     office.exchange.export("nifti", tmp_path / "out", only_this=False, deidentify=False)
-    assert "Exported 1 cases" in office.message
+    assert "Exported 1 case to" in office.message
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), mask)
     nibabel.save(nibabel.Nifti1Image(mask[:, :, :5], nibabel.load(scans[0]).affine), path)
     answers("resample", False)

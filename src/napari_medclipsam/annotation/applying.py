@@ -15,6 +15,7 @@ from napari_medclipsam.annotation.requests import MaskOutcome, TextAnswer, TextO
 from napari_medclipsam.annotation.scores import scores_value
 from napari_medclipsam.annotation.stack_requests import PropagationRequest, StackOutcome
 from napari_medclipsam.annotation.states import ObjectState, PackedMask, Proposal, SliceState
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.annotation.session import Session
@@ -127,7 +128,7 @@ def apply_stack(session: Session, outcome: StackOutcome) -> Change:
         if state.proposals != session.state(at).proposals:
             states[at] = state
     name = _stack_name(session, outcome, list(states))
-    told = f" {n_stale} slices that were changed meanwhile were left alone." if n_stale else ""
+    told = f" {counted(n_stale, 'slice')} changed meanwhile and left alone." if n_stale else ""
     return replace(
         session.book.commit(
             Deed(request.kind, name, parameters=_stack_parameters(session, outcome), model=outcome.model),

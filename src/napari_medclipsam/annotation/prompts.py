@@ -14,6 +14,7 @@ from napari_medclipsam.models.contracts import PromptSet
 from napari_medclipsam.prompting.from_saliency import MAX_LOGIT, box_with_margin
 from napari_medclipsam.reading_view import Turn
 from napari_medclipsam.saliency.coarse import components
+from napari_medclipsam.wording import counted
 
 BoxXYXY = tuple[float, float, float, float]
 
@@ -97,12 +98,12 @@ class Prompts:
         kept = inside[-MOST_POINTS:]
         boxes = tuple(b for b in (_cut(box, shape_yx) for box in self.boxes_xyxy) if b is not None)
         dropped = [
-            (len(points) - len(inside), "point", "outside the image"),
-            (len(inside) - len(kept), "point", f"beyond the newest {MOST_POINTS}"),
-            (len(self.boxes_xyxy) - len(boxes), "box", "outside the image or without area"),
-            (len(boxes) - len(boxes[-MOST_BOXES:]), "box", f"beyond the newest {MOST_BOXES}"),
+            (len(points) - len(inside), "point", "points", "outside the image"),
+            (len(inside) - len(kept), "point", "points", f"beyond the newest {MOST_POINTS}"),
+            (len(self.boxes_xyxy) - len(boxes), "box", "boxes", "outside the image or without area"),
+            (len(boxes) - len(boxes[-MOST_BOXES:]), "box", "boxes", f"beyond the newest {MOST_BOXES}"),
         ]
-        told = [f"{n} {_plural(name, n)} {why}" for n, name, why in dropped if n]
+        told = [f"{counted(n, name, plural)} {why}" for n, name, plural, why in dropped if n]
         note = f"Left out: {', '.join(told)}." if told else ""
         return Prompts(kept, boxes[-MOST_BOXES:]), note
 
@@ -220,7 +221,3 @@ def _cut(box: BoxXYXY, shape_yx: tuple[int, int]) -> BoxXYXY | None:
     if x1 < x0 or y1 < y0 or (x1 - x0 < _SMALLEST_BOX_PX and y1 - y0 < _SMALLEST_BOX_PX):
         return None
     return (float(x0), float(y0), float(x1), float(y1))
-
-
-def _plural(name: str, n: int) -> str:
-    return name if n == 1 else {"box": "boxes"}.get(name, f"{name}s")

@@ -27,6 +27,7 @@ from napari_medclipsam.prompting.propagation import Carried, blended, propagate
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.saliency.certainty import Certainty
 from napari_medclipsam.saliency.work import SaliencyCancelled, watched
+from napari_medclipsam.wording import counted
 
 T = TypeVar("T")
 
@@ -155,9 +156,8 @@ class PropagationRequest:
             return "Propagation was cancelled." if stopped else "The structure ends here: no slice was added."
         indices = sorted(found)
         ended = "was cancelled after" if stopped else "filled"
-        return (
-            f"Propagation {ended} {len(indices)} slices, {indices[0]} to {indices[-1]}; look through and accept them."
-        )
+        slices = f"{counted(len(indices), 'slice')}, {indices[0]} to {indices[-1]}"
+        return f"Propagation {ended} {slices}; look through and accept them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ class VolumeRequest:
         if not known and n_seen and not n_found:
             return f'"{self.text}" has words that this model does not know, or is not in this image; nothing was drawn.'
         ended = "Cancelled: found" if stopped else "Found"
-        return f'{ended} "{self.text}" in {n_found} of {n_seen} slices; look through and accept them.'
+        return f'{ended} "{self.text}" in {n_found} of {counted(n_seen, "slice")}; look through and accept them.'
 
 
 class _Visit:

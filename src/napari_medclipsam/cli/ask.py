@@ -23,6 +23,7 @@ from napari_medclipsam.cli import DONE
 from napari_medclipsam.cli.outputs import SALIENCY, require_suffix, require_suitable
 from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
+from napari_medclipsam.images.folders import Found, only_study
 from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import SaliencyMap
@@ -39,7 +40,8 @@ def run(args: Namespace) -> int:
         raise PromptError("Give --region or --box, not both: a question is about one region.")
     if args.saliency is not None:
         _require_writable(args.saliency, [args.input, args.region])
-    volume = read_image(args.input, volume_index=args.volume_index, series_uid=args.series)
+    found = Found(args.input, args.series) if args.series is not None else only_study(args.input)
+    volume = read_image(found.path, args.volume_index, found.series_uid)
     if args.saliency is not None:
         require_suitable(args.saliency, volume)
     view = reading_view(volume, args.axis)

@@ -13,6 +13,7 @@ from napari_medclipsam.cli.outputs import plan_jobs, require_apart, require_suff
 from napari_medclipsam.cli.preview import render_comparison, write_png
 from napari_medclipsam.cli.progress import progress_bar, shown_on
 from napari_medclipsam.errors import ImageError
+from napari_medclipsam.images.folders import Found, only_study
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.prompting.text import phrasings_of
@@ -28,9 +29,10 @@ def run(args: Namespace) -> int:
     texts = phrasings_of(args.text)
     require_suffix(args.output, "--output", (".png",))
     require_apart([args.input], (args.output,))
-    job = plan_jobs([args.input], False, None, None, args.output)[0]
+    found = Found(args.input, args.series) if args.series is not None else only_study(args.input)
+    job = plan_jobs([found], False, None, None, args.output)[0]
     path = args.output or Path(f"{job.name}_compare.png")
-    view = reading_view(read_image(args.input, volume_index=args.volume_index, series_uid=args.series), args.axis)
+    view = reading_view(read_image(found.path, args.volume_index, found.series_uid), args.axis)
     index = _stored_index(view, args.slice)
     image = view.turned.slice_pixels(view.index_of_stored(index), window=args.window)
     grounder, _ = load_pair(args.model, args.device, args.saliency_method)

@@ -45,11 +45,16 @@ def run(args: Namespace) -> int:
         return 0
     answer = _answer(args.device)
     overlap = dice(answer.label_zyx > 0, answer.truth_zyx)
-    print(f'"{SAMPLE_TEXT}" on the sample brain: Dice {overlap:.2f} with the simulated lesion.')
-    _write_pictures(answer, args.headless)
-    if not _window_drawn(args.headless, args.device):
+    # Flushed, for a window takes its time and the next line may be long in coming through a pipe.
+    print(f'"{SAMPLE_TEXT}" on the sample brain: Dice {overlap:.2f} with the simulated lesion.', flush=True)
+    written = _write_pictures(answer, args.headless)
+    if _window_drawn(args.headless, args.device):
+        written.append(args.headless / "window.png")
+    else:
         print("No window can be drawn here: window.png is left out.")
-    print(f"The pictures are in {args.headless}.")
+    print("Written:")
+    for path in written:
+        print(f"  {path}")
     return 0
 
 
@@ -81,16 +86,23 @@ def _answer(device: str | None) -> _Answer:
     return _Answer(view, truth, label, saliency, *best)
 
 
-def _write_pictures(answer: _Answer, folder: Path) -> None:
+def _write_pictures(answer: _Answer, folder: Path) -> list[Path]:
+    """Write what was found and the sample itself; returns the files."""
     image = answer.view.turned.slice_pixels(answer.best_index)
     result = answer.best
     caption = f"Sample brain, slice {answer.best_index}"
-    write_png(render_preview(image, result, caption, answer.view.sides), folder / "overview.png")
-    write_png(draw_saliency(image, result.saliency_yx), folder / "saliency.png")
-    write_png(draw_prompts(image, result), folder / "prompts.png")
-    write_png(draw_mask(image, result), folder / "mask.png")
+    pictures = {
+        folder / "overview.png": render_preview(image, result, caption, answer.view.sides),
+        folder / "saliency.png": draw_saliency(image, result.saliency_yx),
+        folder / "prompts.png": draw_prompts(image, result),
+        folder / "mask.png": draw_mask(image, result),
+    }
+    for path, pixels in pictures.items():
+        write_png(pixels, path)
     # A volume to try `medclipsam segment` on.
-    write_volume(answer.view.stored, folder / "brain.nii.gz")
+    volume = folder / "brain.nii.gz"
+    write_volume(answer.view.stored, volume)
+    return [*pictures, volume]
 
 
 def _open_napari(device: str | None) -> None:

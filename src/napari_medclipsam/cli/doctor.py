@@ -21,6 +21,7 @@ from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.models import store
 from napari_medclipsam.models.entry import ModelEntry, readable_size
 from napari_medclipsam.models.registry import list_models
+from napari_medclipsam.wording import counted
 
 State = Literal["ok", "note", "problem"]
 
@@ -64,7 +65,7 @@ def run(args: Namespace) -> int:
     else:
         print("\n".join(_line(c) for c in checks))
     n_problems = sum(c.state == "problem" for c in checks)
-    print(f"medclipsam doctor: {n_problems or 'no'} problem{'' if n_problems == 1 else 's'} found.", file=sys.stderr)
+    print(f"medclipsam doctor: {counted(n_problems, 'problem')} found.", file=sys.stderr)
     return 2 if n_problems else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from typing import Any
+from typing import Any, TextIO
 
 from napari_medclipsam.cli import DONE, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
@@ -15,6 +15,7 @@ from napari_medclipsam.projects.project import Project
 from napari_medclipsam.search.finding import Answer, Found, find_like, find_text
 from napari_medclipsam.search.index import Coverage, Index, Scope
 from napari_medclipsam.search.store import Store
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -32,7 +33,7 @@ def run(args: Namespace) -> int:
         from napari_medclipsam.search.building import index_version
 
         encoder, store = _encoder(args), Store(args.project)
-        n_failed = _build(project, store, encoder) if args.build else 0
+        n_failed = _build(project, store, encoder, sys.stderr if args.json else sys.stdout) if args.build else 0
         index = Index(project, store, index_version(encoder))
         index.refresh()
         if args.text is None and like is None:
@@ -65,19 +66,21 @@ def _encoder(args: Namespace) -> RegionEncoder:
     return require_encoder(load(args.model, args.device))
 
 
-def _build(project: Project, store: Store, encoder: RegionEncoder) -> int:
-    """Index what is out of date, and return how many cases could not be."""
+def _build(project: Project, store: Store, encoder: RegionEncoder, told: TextIO) -> int:
+    """Index what is out of date, say how much that was, and return how many cases could not be."""
     from napari_medclipsam.search.building import WAS_OTHER, build, index_version, n_to_look_at
 
-    n_failed, said_other = 0, False
+    n_failed, n_new, said_other = 0, 0, False
     with progress_bar(n_to_look_at(project, store, index_version(encoder)), "slices") as bar:
         for done in build(project, store, encoder, progress=bar.update):
             if done.was_other and not said_other:
                 said_other = True
                 bar.write(f"medclipsam: {WAS_OTHER} It is made anew.", file=sys.stderr)
+            n_new += done.n_new
             if done.trouble:
                 n_failed += 1
                 bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
+    print(f"Indexed {counted(n_new, 'slice')} now.", file=told, flush=True)
     return n_failed
 
 

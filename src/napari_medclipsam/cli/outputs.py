@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medclipsam.errors import ImageError, OutputError
-from napari_medclipsam.images.io import mask_suffix
+from napari_medclipsam.images.folders import Found, Listing, list_studies
+from napari_medclipsam.images.io import DICOM, PICTURES, VOLUMES, mask_suffix
 from napari_medclipsam.images.volume import Volume
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-VOLUMES = (".nii", ".nii.gz")
 SALIENCY = (*VOLUMES, ".png", ".tif", ".npy")
-_DICOM = ("", ".dcm", ".ima", ".dicom")
 DEFAULT_FOLDER = Path("medclipsam-output")
 
 
@@ -24,8 +22,8 @@ class Job:
 
     Parameters
     ----------
-    input_path : pathlib.Path
-        A file or a DICOM folder.
+    found : Found
+        A file, or a series of a DICOM folder.
     name : str
         The input without folder and suffix, made unique among the inputs.
     folder : pathlib.Path
@@ -36,7 +34,7 @@ class Job:
         As `folder`, for the saliency.
     """
 
-    input_path: Path
+    found: Found
     name: str
     folder: Path
     mask_path: Path | None = None
@@ -55,30 +53,36 @@ class Job:
         return self.saliency_path
 
 
-def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
-    """Return the files and DICOM folders to run on; a folder with images or NIfTI files in it stands for those.
+def expand_inputs(inputs: Sequence[Path], series_uid: str | None, results: Sequence[Path | None]) -> Listing:
+    """Return the studies to run on, as `images.folders.list_studies`.
+
+    Parameters
+    ----------
+    inputs : sequence of pathlib.Path
+        Files and folders.
+    series_uid : str, optional
+        Which series of a DICOM folder: a folder is then this one study.
+    results : sequence of pathlib.Path or None
+        Where results go: no images are looked for there.
 
     Raises
     ------
     ImageError
-        If an input does not exist.
+        If the one input does not exist or holds no image.
     """
-    found: list[Path] = []
+    passed = [result for result in results if result is not None]
+    all_studies = Listing()
     for path in inputs:
-        if not path.exists():
+        try:
+            listing = Listing([Found(path)]) if series_uid is not None else list_studies(path, passed)
+        except ImageError:
             # Many inputs: a missing one is that input's failure, told when its turn comes.
             if len(inputs) == 1:
-                raise ImageError(f"There is no file or folder {path}; check the path.")
-            found.append(path)
-        elif path.is_dir():
-            files = [p for p in sorted(path.iterdir()) if p.is_file()]
-            # A stray picture does not make a DICOM folder a folder of pictures.
-            is_dicom = any(suffix_of(p) in _DICOM for p in files)
-            images = [p for p in files if suffix_of(p) in PICTURES + VOLUMES and not p.name.startswith(".")]
-            found += [path] if is_dicom or not images else images
-        else:
-            found.append(path)
-    return found
+                raise
+            listing = Listing([Found(path)])
+        all_studies.studies += listing.studies
+        all_studies.left_out += listing.left_out
+    return all_studies
 
 
 def require_apart(inputs: Sequence[Path], results: Sequence[Path | None]) -> None:
@@ -96,7 +100,7 @@ def require_apart(inputs: Sequence[Path], results: Sequence[Path | None]) -> Non
 
 
 def plan_jobs(
-    inputs: Sequence[Path], is_batch: bool, output: Path | None, saliency: Path | None, preview: Path | None
+    inputs: Sequence[Found], is_batch: bool, output: Path | None, saliency: Path | None, preview: Path | None
 ) -> list[Job]:
     """Return one job per input with its result paths.
 
@@ -105,15 +109,15 @@ def plan_jobs(
     OutputError
         If a result would replace an input or another result, or a path has a suffix that does not fit.
     """
-    names = _unique_names(inputs)
+    names = _unique_names([found.path for found in inputs])
     if is_batch:
         for given, option in ((output, "--output"), (saliency, "--saliency"), (preview, "--preview")):
             if given is not None and given.is_file():
                 raise OutputError(f"{option} {given} is a file, but several inputs need a folder; name a folder.")
         folder = output or DEFAULT_FOLDER
         return [
-            Job(path, name, folder, None, None, saliency, preview / f"{name}_preview.png" if preview else None)
-            for path, name in zip(inputs, names, strict=True)
+            Job(found, name, folder, None, None, saliency, preview / f"{name}_preview.png" if preview else None)
+            for found, name in zip(inputs, names, strict=True)
         ]
     require_suffix(saliency, "--saliency", SALIENCY)
     require_suffix(preview, "--preview", (".png",))
@@ -123,8 +127,8 @@ def plan_jobs(
         require_suffix(output, "--output", (*VOLUMES, ".png", ".tif"))
     job = Job(inputs[0], names[0], folder, None if is_folder else output, saliency, None, preview)
     given_paths = [p.resolve() for p in (job.mask_path, saliency, preview) if p is not None]
-    if inputs[0].resolve() in given_paths:
-        raise OutputError(f"A result would replace the input {inputs[0]}; choose another path.")
+    if inputs[0].path.resolve() in given_paths:
+        raise OutputError(f"A result would replace the input {inputs[0].path}; choose another path.")
     if len(set(given_paths)) < len(given_paths):
         raise OutputError(
             "Two results would go to the same file; give --output, --saliency and --preview their own paths."
@@ -185,4 +189,4 @@ def _unique_names(inputs: Sequence[Path]) -> list[str]:
 def _stem(path: Path) -> str:
     name = path.resolve().name
     suffix = suffix_of(path)
-    return name[: -len(suffix)] if suffix in (*PICTURES, *VOLUMES, *_DICOM[1:]) else name
+    return name[: -len(suffix)] if suffix in (*PICTURES, *VOLUMES, *DICOM) else name

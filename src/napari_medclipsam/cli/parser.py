@@ -64,7 +64,7 @@ def _add_segment(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="PNG, JPEG or TIFF image, NIfTI file, DICOM file or folder, or a folder of images or NIfTI files",
+        help="PNG, JPEG or TIFF image, NIfTI file, DICOM file or folder, or a folder of all these",
     )
     p.add_argument("--text", required=True, help="what to outline; several structures are separated by ';'")
     add_model_options(p)

@@ -12,11 +12,13 @@ from typing import Any
 from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue, project_report
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.images.folders import Found
 from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.studies import Found, Study, images_in
+from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.verify import verify
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -46,7 +48,7 @@ def _init(args: Namespace) -> int:
 
 def _add(args: Namespace) -> int:
     n_added = n_failed = 0
-    images = [image for path in args.images for image in images_in(path)]
+    images = [image for path in args.images for image in images_in(path, _warn)]
     with Project.open(args.project, args.reader) as project:
         project.require_writable()
         before = set(project.studies)
@@ -63,8 +65,12 @@ def _add(args: Namespace) -> int:
                 else:
                     n_added += 1
                     bar.write(f"{result.case}  {_named(found)}", file=sys.stdout)
-        print(f"{n_added} added, {n_failed} refused; the project has {len(project.studies)} studies.")
+        print(f"{n_added} added, {n_failed} refused; the project has {_studies(len(project.studies))}.")
     return REFUSED if n_failed else DONE
+
+
+def _warn(message: str) -> None:
+    print(f"medclipsam: {message}", file=sys.stderr)
 
 
 def _named(found: Found) -> str:
@@ -87,14 +93,19 @@ def _status(args: Namespace) -> int:
             print(json.dumps({"read_only": project.read_only, "cases": rows}, ensure_ascii=False, indent=2))
             return DONE
         n_accepted, n_slices = sum(r["accepted"] for r in rows), sum(r["slices"] for r in rows)
-        print(f"{len(rows)} studies, {n_accepted} of {n_slices} slices accepted; classes: {_classes(project)}.")
+        of_slices = counted(n_slices, "slice")
+        print(f"{_studies(len(rows))}, {n_accepted} of {of_slices} accepted; classes: {_classes(project)}.")
         if project.read_only:
             print(project.read_only)
         for r in rows:
-            told = f", {r['damages']} damaged places, see project verify" if r["damages"] else ""
+            told = f", {counted(r['damages'], 'damaged place')}, see project verify" if r["damages"] else ""
             waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
-            last = f"; last {r['last']} by {', '.join(r['readers'])}" if r["last"] else ""
-            print(f"{r['case']}  {r['accepted']} of {r['slices']} slices{waiting}{last}{told}")
+            last = (
+                f"; last worked on {r['last'][:16].replace('T', ' ')} UTC; readers {', '.join(r['readers'])}"
+                if r["last"]
+                else ""
+            )
+            print(f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')}{waiting}{last}{told}")
     return DONE
 
 
@@ -111,6 +122,10 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "last": summary.history.last,
         "damages": summary.n_damages,
     }
+
+
+def _studies(n: int) -> str:
+    return counted(n, "study", "studies")
 
 
 def _classes(project: Project) -> str:
@@ -131,7 +146,8 @@ def _export(args: Namespace) -> int:
                     bar.write(f"medclipsam: {case}: {error}", file=sys.stderr)
 
             export_project(project, args.format, args.output, cases, told, deidentify=args.deidentify)
-        print(f"{args.output}: {len(cases) - n_left_out} of {len(project.studies)} cases, {n_left_out} refused.")
+        n_written, of_cases = len(cases) - n_left_out, counted(len(project.studies), "case")
+        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused.")
     return REFUSED if n_left_out else DONE
 
 
@@ -141,7 +157,7 @@ def _import(args: Namespace) -> int:
         with project.open_case(args.case) as case:
             change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
             how = "accepted" if args.accept else "proposed"
-            print(change.message or f"{args.case}: {len(change.slices)} slices {how}.")
+            print(change.message or f"{args.case}: {counted(len(change.slices), 'slice')} {how}.")
     return DONE
 
 
@@ -157,5 +173,5 @@ def _verify(args: Namespace) -> int:
         else:
             for problem in problems:
                 print(f"{problem.case or 'project'}: {problem.message}")
-            print(f"{len(project.studies)} studies checked, {len(problems)} problems found.")
+            print(f"{_studies(len(project.studies))} checked, {counted(len(problems), 'problem')} found.")
     return REFUSED if problems else DONE

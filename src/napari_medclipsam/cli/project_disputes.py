@@ -10,6 +10,7 @@ from napari_medclipsam.cli import DONE
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.settling import Dispute, project_disputes
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -26,7 +27,8 @@ def run(args: Namespace) -> int:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return DONE
     n_left = sum(map(len, found.values()))
-    print(f"{len(found)} cases were read twice; {n_left} slices differ and are not settled.")
+    twice, differ = counted(len(found), "case was", "cases were"), counted(n_left, "slice differs", "slices differ")
+    print(f"{twice} read twice; {differ}, not settled yet.")
     for case, disputes in found.items():
         for dispute in disputes:
             row = _row(case, dispute, names)

@@ -13,6 +13,7 @@ from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import OPEN, QueueCase, QueueItem, ReviewQueue
 from napari_medclipsam.projects.scan import scan, scan_text, unscanned
+from napari_medclipsam.wording import counted
 
 _MOST_CASES = 5
 
@@ -47,11 +48,11 @@ def _label(project: Project, name: str | None) -> int | None:
 
 def _scan(args: Namespace, project: Project) -> int:
     """Scan, and return how many cases could not be."""
-    from napari_medclipsam.learning.loading import project_pair
+    from napari_medclipsam.cli.project_models import load_project_models
 
     project.require_writable()
     text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
-    models = project_pair(args.project, args.model, args.device, args.saliency_method)
+    models = load_project_models(args)
     todo = unscanned(project, text, None if args.case is None else [args.case])
     with progress_bar(sum(map(len, todo.values())), "slices") as bar:
         for done in scan(project, text, *models, todo=todo, progress=bar.update):
@@ -59,7 +60,8 @@ def _scan(args: Namespace, project: Project) -> int:
             if done.trouble:
                 n_failed += 1
                 bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
-    told = f'Looked for "{text}" in {n_slices} slices: proposals in {n_found}, {n_failed} cases refused.'
+    seen, refused = counted(n_slices, "slice"), counted(n_failed, "case")
+    told = f'Looked for "{text}" in {seen}: proposals in {n_found}, {refused} refused.'
     print(told, file=sys.stderr if args.json else sys.stdout)
     return n_failed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.report import Figures, Report, efforts, report_of, write_tables
 from napari_medclipsam.projects.second import ClassAgreement, agreements
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -35,9 +37,7 @@ def run(args: Namespace) -> int:
         print(json.dumps(value, ensure_ascii=False, indent=2))
     else:
         _print(report, progress)
-        for row in _agreement_rows(agreed, names):
-            told = ", ".join(f"{name} {row[name]:.2f}" for name in ("dice", "nsd", "kappa") if row[name] is not None)
-            print(f"two readers, {row['case']} {row['class']}: {row['slices']} slices, {told}.")
+        _print_agreement(_agreement_rows(agreed, names))
     if args.output is not None:
         _write(args, report)
     return DONE
@@ -67,22 +67,47 @@ def _agreement_rows(agreed: list[ClassAgreement], names: dict[int, str]) -> list
 
 
 def _print(report: Report, progress: str) -> None:
-    print(f"{progress}.")
-    print(_line(report.total))
-    for title, rows in (("day", report.by_day()), ("reader", report.by_reader()), ("model", report.by_model())):
-        for one in rows:
-            print(f"{title} {_line(one)}")
-    print(report.stop_curve().message)
+    print(f"Done: {progress} (accepted, or of a study that was called done).")
+    print(
+        "\nWork of the first readings, without pauses (a slice counts once it was accepted, even if taken back later):"
+    )
+    print(f"  in all: {_work(report.total)}")
+    for title, rows in (("day", report.by_day()), ("reader", report.by_reader())):
+        _print_several(title, rows, _work)
+    print("\nProposals against what was accepted in the end, structure by structure")
+    print("(Dice: overlap; NSD: share of the outlines within 2 pixels of each other; 1 is equal, a missed one has 0):")
+    print(f"  in all: {_quality(report.total)}")
+    _print_several("model", report.by_model(), _quality)
+    print(f"\nWhen to stop: {report.stop_curve().message}")
 
 
-def _line(one: Figures) -> str:
-    told = f"{one.name}: {one.n_slices} slices accepted, {one.active_s / 60:.1f} min of work"
-    if one.n_slices:
-        told += f" ({one.active_s / one.n_slices:.0f} s a slice)"
-    told += f", {one.clicks} clicks, {one.strokes} strokes, {one.corrections} of them corrections"
-    if one.dice is not None and one.nsd is not None and one.unchanged is not None:
-        told += f"; {one.n_proposals} proposals: Dice {one.dice:.2f}, NSD {one.nsd:.2f}, {one.unchanged:.0%} unchanged"
-    return told + "."
+def _print_several(title: str, rows: Sequence[Figures], told: Callable[[Figures], str]) -> None:
+    """Print each; a single one would say again what all say."""
+    for one in rows if len(rows) > 1 else ():
+        print(f"  {title} {one.name}: {told(one)}")
+
+
+def _work(one: Figures) -> str:
+    pace = f" ({one.active_s / one.n_slices:.0f} s each)" if one.n_slices else ""
+    hand = f"{counted(one.clicks, 'click')} and {counted(one.strokes, 'brush stroke')}, {one.corrections} of these to"
+    return f"{counted(one.n_slices, 'slice')} accepted in {one.active_s / 60:.1f} min{pace}; {hand} correct."
+
+
+def _quality(one: Figures) -> str:
+    if one.dice is None or one.nsd is None or one.unchanged is None:
+        return "none to compare yet."
+    as_it_was = f"{round(one.unchanged * one.n_proposals)} accepted without a change"
+    proposals = counted(one.n_proposals, "proposal")
+    return f"{proposals}, {as_it_was}; mean Dice {one.dice:.2f}, NSD {one.nsd:.2f}."
+
+
+def _print_agreement(rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        print("\nTwo readers, on slices that both have accepted:")
+    for row in rows:
+        figures = (("Dice", row["dice"]), ("NSD", row["nsd"]), ("kappa", row["kappa"]))
+        told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
+        print(f"  {row['case']} {row['class']}: {counted(row['slices'], 'slice')}, {told}.")
 
 
 def _write(args: Namespace, report: Report) -> None:

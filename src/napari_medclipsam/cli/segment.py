@@ -20,6 +20,7 @@ from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.saliency.pair import load_pair
+from napari_medclipsam.wording import counted
 
 CSV_NAME = "results.csv"
 _CSV_EVERY_SECONDS = 10.0
@@ -28,8 +29,12 @@ _CSV_EVERY_SECONDS = 10.0
 def run(args: Namespace) -> int:
     """Segment every input; a failing one does not stop the others."""
     parse_structures(args.text)  # Refuse a bad text before the models load.
-    inputs = expand_inputs(args.inputs)
-    require_apart(args.inputs, (args.output, args.saliency, args.preview))
+    results = (args.output, args.saliency, args.preview)
+    require_apart(args.inputs, results)
+    listing = expand_inputs(args.inputs, args.series, (*results, DEFAULT_FOLDER))
+    if listing.note:
+        print(f"medclipsam: {listing.note}", file=sys.stderr)
+    inputs = listing.studies
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
     grounder, segmenter = _models(args)
@@ -50,9 +55,9 @@ def run(args: Namespace) -> int:
 def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
     if args.project is None:
         return load_pair(args.model, args.device, args.saliency_method)
-    from napari_medclipsam.learning.loading import project_pair
+    from napari_medclipsam.cli.project_models import load_project_models
 
-    return project_pair(args.project, args.model, args.device, args.saliency_method, required=True)
+    return load_project_models(args, required=True)
 
 
 class _Batch:
@@ -70,12 +75,15 @@ class _Batch:
         except KeyboardInterrupt:
             self._save()
             kept = f"; their results are kept in {self._csv_path.parent}" if self._csv_path and self._reports else ""
-            print(f"medclipsam: stopped; {len(self._reports)} of {len(jobs)} inputs are done{kept}.", file=sys.stderr)
+            print(
+                f"medclipsam: stopped; {len(self._reports)} of {counted(len(jobs), 'input')} done{kept}.",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         self._save()
         n_failed = sum(r.failed for r in self._reports)
         if self._csv_path is not None:
-            done = f"{len(jobs) - n_failed} of {len(jobs)} inputs done, {n_failed} failed"
+            done = f"{len(jobs) - n_failed} of {counted(len(jobs), 'input')} done, {n_failed} failed"
             print(f"medclipsam: {done}; table: {self._csv_path}", file=sys.stderr)
         if self._unexpected:
             return UNEXPECTED
@@ -102,10 +110,10 @@ class _Batch:
             return segment_input(job, self._request, progress)
         except Exception as error:
             self._unexpected |= not isinstance(error, MedclipsamError)
-            prefix = f"{job.input_path}: " if self._csv_path else ""
+            prefix = f"{job.found.path}: " if self._csv_path else ""
             with tqdm.external_write_mode(file=sys.stderr):
                 message = report_error(error, self._debug, prefix)
-            return Report(str(job.input_path), self._request.text, failed=True, message=message)
+            return Report(str(job.found.path), self._request.text, failed=True, message=message)
 
     def _tell(self, report: Report) -> None:
         """Print the report on standard output, and what a person must know on standard error."""

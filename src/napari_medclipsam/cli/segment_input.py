@@ -50,16 +50,19 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
         If it can't be read, no phrase is known, or a result can't be written.
     """
     start = time.perf_counter()
-    volume = read_image(job.input_path, volume_index=request.volume_index, series_uid=request.series_uid)
+    source = job.found.path
+    volume = read_image(
+        source, volume_index=request.volume_index, series_uid=request.series_uid or job.found.series_uid
+    )
     view = reading_view(volume, request.plane)
     mask_path = job.mask_target(mask_suffix(volume))
     saliency_path = job.saliency_target(mask_suffix(volume))
     for path in (mask_path, saliency_path):
         if path is not None:
             require_suitable(path, volume)
-    if mask_path.resolve() == job.input_path.resolve():
-        raise OutputError(f"The mask would replace its own image {job.input_path}; choose another --output.")
-    report = Report(str(job.input_path), request.text, seconds={"load": time.perf_counter() - start})
+    if mask_path.resolve() == source.resolve():
+        raise OutputError(f"The mask would replace its own image {source}; choose another --output.")
+    report = Report(str(source), request.text, seconds={"load": time.perf_counter() - start})
     run = _Run(view, report, keep_saliency=saliency_path is not None)
     slices = segment_volume(
         view.turned, request.text, request.grounder, request.segmenter, request.options, window=request.window

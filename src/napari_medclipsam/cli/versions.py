@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,9 @@ from napari_medclipsam.learning.versions import (
     promote,
     roll_back,
 )
+from napari_medclipsam.learning.wording import doubt_words
 from napari_medclipsam.models.entry import readable_size
+from napari_medclipsam.wording import counted
 
 
 def run(args: Namespace) -> int:
@@ -59,7 +62,7 @@ def _list(args: Namespace) -> int:
     active = active_version(args.project)
     print(
         f"\nIn use: {'the model that all began with' if active is None else active.name}. "
-        f"{len(versions)} versions, {readable_size(used)} on disk."
+        f"{counted(len(versions), 'version')}, {readable_size(used)} on disk."
     )
     return DONE
 
@@ -98,29 +101,31 @@ def _show(args: Namespace) -> int:
         print(f"  {name}: {figure}{s['before']:.3f} → {s['after']:.3f} on {s['n_slices']} {things}")
     packages = ", ".join(f"{name} {number}" for name, number in lineage["environment"]["packages"].items())
     print(f"Seed {settings['seed']}, {lineage['environment']['device']}, {packages}")
-    print(f"{len(lineage['files'])} files, {readable_size(v.size_bytes)}, checked; in {v.folder}")
+    print(f"{counted(len(lineage['files']), 'file')}, {readable_size(v.size_bytes)}, checked; in {v.folder}")
     return DONE
 
 
 def _learnt_from(v: Version) -> str:
     data, settings = v.lineage["data"], v.lineage["settings"]
-    patients = f"of {len(data['patients'])} patients"
-    held_out = f"{len(data['held_out'])} patients are held out."
+    patients = f"of {counted(len(data['patients']), 'patient')}"
+    held_out = f"held out: {counted(len(data['held_out']), 'patient')}."
     if v.learner == CLIP:
         how = settings["training"]
         return (
-            f"Learnt from {data['n_examples']} image-caption pairs {patients}; loss {how['loss']}, {how['way']}, rate "
-            f"{how['rate']:g}, batches of {v.lineage['fit']['model']['said']['batch']};\n{held_out}"
+            f"Learnt from {counted(data['n_examples'], 'image-caption pair')} {patients}; loss {how['loss']}, "
+            f"{how['way']}, rate {how['rate']:g}, batches of {v.lineage['fit']['model']['said']['batch']};\n{held_out}"
         )
     classes = ", ".join(data["classes"])
     return (
-        f"Learnt from {data['n_examples']} slices {patients} in {len(data['journals'])} cases;\n"
+        f"Learnt from {counted(data['n_examples'], 'slice')} {patients} in {counted(len(data['journals']), 'case')};\n"
         f"classes {classes}; {held_out}"
     )
 
 
 def _promote(args: Namespace) -> int:
     v = promote(args.project, args.version, getpass.getuser())
+    if doubt := doubt_words(v):
+        print(f"medclipsam: {doubt}", file=sys.stderr)
     print(f"{v.name} is in use from now on. The way back: medclipsam versions rollback {args.project}")
     return DONE
 
@@ -133,7 +138,7 @@ def _roll_back(args: Namespace) -> int:
 
 def _delete(args: Namespace) -> int:
     freed = delete(args.project, args.version)
-    print(f"{args.version} is deleted; {readable_size(freed)} are free again.")
+    print(f"{args.version} is deleted; {readable_size(freed)} freed.")
     return DONE
 
 
@@ -155,7 +160,8 @@ def _compare(args: Namespace) -> int:
     print(f"Dice of {args.first} → {args.second}, on accepted slices that neither has learnt from:")
     rows = {"all": verdict.total, **verdict.structures, **{f"by {way}": s for way, s in verdict.ways.items()}}
     for name, s in rows.items():
-        print(f"  {name}: {s.before:.3f} → {s.after:.3f} ({s.gain:+.3f}), {s.n_slices} slices, {s.n_patients} patients")
+        seen = f"{counted(s.n_slices, 'slice')} of {counted(s.n_patients, 'patient')}"
+        print(f"  {name}: {s.before:.3f} → {s.after:.3f} ({s.gain:+.3f}), {seen}")
     if verdict.lower is not None:
         print(f"95 % sure of a gain of more than {verdict.lower:+.3f}, and of less than {verdict.upper:+.3f}.")
     return DONE

@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_medclipsam.errors import ImageError
 from napari_medclipsam.images.guard import reading, require_content
+from napari_medclipsam.wording import counted
 
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality"),
@@ -93,6 +94,16 @@ def list_series(folder: str | os.PathLike[str]) -> tuple[Series, ...]:
     folder = Path(folder)
     with reading(folder, "DICOM image", keep_cause=False):
         return tuple(_series_among(folder, [Path(f) / name for f, _, names in os.walk(folder) for name in names]))
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Tell whether a file is a DICOM image, be it a damaged one; a segmentation or a report is none."""
+    try:
+        return _image_header(path) is not None
+    except ImageError:
+        return True
+    except OSError:
+        return False
 
 
 def _series_among(path: Path, files: list[Path]) -> list[Series]:
@@ -182,7 +193,7 @@ def _grouped(images: list[tuple[Path, Any]], skipped: int) -> list[Series]:
             (len(members) - len(kept), "localizer", "localizers"),
             (copies[uid], "second copy of an image", "second copies of images"),
         )
-        notes = tuple(f"Skipped {n} {one if n == 1 else many}." for n, one, many in counts if n)
+        notes = tuple(f"Skipped {counted(n, one, many)}." for n, one, many in counts if n)
         first = kept[0][1]
         number, description = (str(first.get(tag) or "") for tag in ("SeriesNumber", "SeriesDescription"))
         found.append(Series(uid, number, description, tuple(kept), notes))
@@ -203,7 +214,7 @@ def _chosen(path: Path, found: list[Series], wanted: str | None) -> Series:
     numbers = Counter(series.number for series in found)
     lines = [
         f"{s.number if s.number and numbers[s.number] == 1 else s.uid}: "
-        f"{s.description or 'no description'}, {s.n_images} image{'s' if s.n_images != 1 else ''}"
+        f"{s.description or 'no description'}, {counted(s.n_images, 'image')}"
         for s in sorted(found, key=lambda s: (s.number.zfill(8), s.uid))
     ]
     if wanted is None:

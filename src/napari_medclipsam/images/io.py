@@ -14,11 +14,10 @@ from napari_medclipsam.images.labels import as_labels
 from napari_medclipsam.images.volume import Volume
 
 _PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SUFFIXES = {
-    "nifti": (".nii", ".nii.gz"),
-    "dicom": (".dcm", ".ima", ".dicom"),
-    "picture": (".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-}
+VOLUMES = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+DICOM = (".dcm", ".ima", ".dicom")
+_SUFFIXES = {"nifti": VOLUMES, "dicom": DICOM, "picture": PICTURES}
 _KNOWN = "NIfTI (.nii, .nii.gz), DICOM (a folder or a file), PNG, JPEG and TIFF"
 
 

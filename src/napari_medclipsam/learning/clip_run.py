@@ -30,6 +30,7 @@ from napari_medclipsam.learning.versions import MODEL, Version, active_version, 
 from napari_medclipsam.models.clip import OpenClipEncoder
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.projects.documents import Document
+from napari_medclipsam.wording import counted
 
 RECALL = Measure("recall", "held-out image-caption pairs")
 SALIENCY = "saliency IoU"
@@ -166,7 +167,7 @@ def judged(
     if not overlaps or verdict.ways is None:
         return verdict
     seen = share(overlaps)
-    told = f"Saliency IoU {seen.before:.3f} → {seen.after:.3f} on {seen.n_slices} accepted slices."
+    told = f"Saliency IoU {seen.before:.3f} → {seen.after:.3f} on {counted(seen.n_slices, 'accepted slice')}."
     verdict = replace(verdict, ways={**verdict.ways, SALIENCY: seen}, message=f"{verdict.message} {told}")
     if seen.gain < -MARGIN_DICE and verdict.better:
         worse = f"Not better: the saliency loses more than {MARGIN_DICE:.2f}."
@@ -229,15 +230,14 @@ def _notes(said: Mapping[str, Any], base: OpenClipEncoder) -> list[str]:
     notes = []
     if said["cut"]:
         notes.append(
-            f"{said['cut']} captions are longer than the {base.context_length} tokens that the encoder reads, and were "
-            "cut."
+            f"{counted(said['cut'], 'caption')} cut to the {base.context_length} tokens that the encoder reads."
         )
     if said["unreadable"]:
-        notes.append(f"{len(said['unreadable'])} images can't be read or are of one gray, and were left out.")
+        notes.append(f"{counted(len(said['unreadable']), 'image')} left out: can't be read, or all of one gray.")
     if said["batch"] < said["asked_batch"]:
         notes.append(
-            f"The batches have {said['batch']} pairs instead of {said['asked_batch']}: there are no more different "
-            "captions."
+            f"The batches have {counted(said['batch'], 'pair')} instead of {said['asked_batch']}: there are no more "
+            "different captions."
         )
     return notes
 

@@ -15,6 +15,7 @@ from napari_medclipsam.learning.contracts import Example, LearningCancelled, Pro
 from napari_medclipsam.models.contracts import Embedding
 from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import CANVAS, Fit
+from napari_medclipsam.wording import counted
 
 TRUST: Mapping[Provenance, float] = {
     "drawn": 1.0,
@@ -73,8 +74,8 @@ def require_slices(examples: Sequence[Example], least: int) -> dict[str, list[Ex
     if not enough:
         most = max(counts.values())
         raise LearningError(
-            f"There {'is' if most == 1 else 'are'} {most} accepted {'slice' if most == 1 else 'slices'} with a mask of "
-            f"a class, and {least} are needed; accept some more."
+            f"There {'is' if most == 1 else 'are'} {counted(most, 'accepted slice')} with a mask of a class, and "
+            f"{least} are needed; accept some more."
         )
     return enough
 

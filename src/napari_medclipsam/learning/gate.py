@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from napari_medclipsam.projects.documents import Document
+from napari_medclipsam.wording import counted
 
 CONFIDENCE = 0.95
 #: Fewer patients than that say nothing.
@@ -161,8 +162,8 @@ def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE, me
     better: bool | None = None
     if total.n_patients < FEWEST_PATIENTS or lower is None or upper is None:
         told = (
-            f"Can't be judged yet: there are {measure.things} of {total.n_patients} patient(s) to measure on, and "
-            f"{FEWEST_PATIENTS} are needed. Gain so far {total.gain:+.3f} {figure}."
+            f"Can't be judged yet: there are {measure.things} of {counted(total.n_patients, 'patient')} to measure on, "
+            f"and {FEWEST_PATIENTS} are needed. Gain so far {total.gain:+.3f} {figure}."
         )
     else:
         better = lower > 0 and not losers
@@ -219,9 +220,10 @@ def _told(
     *,
     better: bool,
 ) -> str:
+    things, patients = measure.things.removesuffix("s"), counted(total.n_patients, "patient")
     figures = (
         f"{measure.figure} {total.before:.3f} → {total.after:.3f}, gain {total.gain:+.3f} (95 % sure of more than "
-        f"{lower:+.3f}) on {total.n_slices} {measure.things} of {total.n_patients} patients"
+        f"{lower:+.3f}) on {counted(total.n_slices, things)} of {patients}"
     )
     how = "" if method == "held-out patients" else ", each measured by a model that has not seen the patient"
     if better:

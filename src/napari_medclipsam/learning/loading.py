@@ -86,7 +86,7 @@ def as_pair(model: Any, base: Any) -> Pair:
 
 def project_pair(
     project: Path, name: str, device: str | None = None, saliency_method: str | None = None, *, required: bool = False
-) -> Pair:
+) -> tuple[Pair, Version | None]:
     """Load a model by name, in the version that a project has in use where that was learnt on this model.
 
     A CLIP model is taken as the project has fine-tuned it. With `required` a version that was learnt on another model
@@ -96,6 +96,13 @@ def project_pair(
     ----------
     project : pathlib.Path
         Its folder, or the home of a fine-tuned encoder (see `clip_home.home_for`).
+
+    Returns
+    -------
+    Pair
+        Who answers texts and who answers clicks.
+    Version or None
+        Which version that is; None for the model as it is.
 
     Raises
     ------
@@ -111,24 +118,25 @@ def project_pair(
     if version is not None and saliency_method is None and version.lineage.get("base", {}).get("name") == name:
         # Learnt on a segmenter, it is what takes texts.
         base = load(name, device)
-        return as_pair(load_version(version, base, device_of(device)), base)
+        return as_pair(load_version(version, base, device_of(device)), base), version
     pair = load_pair(name, device, saliency_method)
     base = pair[0]
-    if isinstance(base, ClipGrounder) and (tuned := _fine_tuned(base, project, device, required)) is not None:
-        return tuned, pair[1]
+    if isinstance(base, ClipGrounder) and (tuning := _fine_tuning(base, project, required)) is not None:
+        encoder = load_version(tuning, base.encoder, device_of(device))
+        return (base.with_encoder(encoder), pair[1]), tuning
     is_other = pair[0] is not pair[1] or (version is not None and not _is_on(version, base))
     if version is None or (is_other and not required):
-        return pair
-    return as_pair(load_version(version, base, device_of(device)), base)
+        return pair, None
+    return as_pair(load_version(version, base, device_of(device)), base), version
 
 
-def _fine_tuned(grounder: ClipGrounder, project: Path, device: str | None, required: bool) -> ClipGrounder | None:
-    """Return a CLIP model's grounder with the encoder that a project has in use; None where it has none for it."""
+def _fine_tuning(grounder: ClipGrounder, project: Path, required: bool) -> Version | None:
+    """Return the version that a project has in use of a CLIP model's encoder; None where it has none of it."""
     home = find_home(project)
     version = None if home is None else active_version(home)
     if version is None or (not required and not _is_on(version, grounder.encoder)):
         return None
-    return grounder.with_encoder(load_version(version, grounder.encoder, device_of(device)))
+    return version
 
 
 def _is_on(version: Version, base: Any) -> bool:

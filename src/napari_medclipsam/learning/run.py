@@ -24,6 +24,7 @@ from napari_medclipsam.learning.trigger import LearningSettings
 from napari_medclipsam.learning.versions import MODEL, Version, active_version, promote, register
 from napari_medclipsam.models.registry import load
 from napari_medclipsam.projects.documents import Document, read_document
+from napari_medclipsam.wording import counted
 
 #: Shares of a run that reading and measuring are taken to be, for the bar.
 _READING, _MEASURING = 0.02, 0.2
@@ -216,7 +217,8 @@ def _require_something(examples: Sequence[Example], left_out: Mapping[str, Medcl
     if not n_accepted(examples) and left_out:
         case, error = next(iter(left_out.items()))
         raise LearningError(
-            f"There is nothing to learn from: {len(left_out)} cases can't be used, the first of them {case}. {error}"
+            f"There is nothing to learn from: {counted(len(left_out), 'case')} can't be used, the first of them "
+            f"{case}. {error}"
         )
     if not n_accepted(examples):
         raise LearningError(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from napari_medclipsam.learning.clip_home import CLIP
-from napari_medclipsam.learning.gate import ENOUGH_PATIENTS, FEWEST_PATIENTS
+from napari_medclipsam.learning.gate import DICE, ENOUGH_PATIENTS, FEWEST_PATIENTS
 from napari_medclipsam.learning.split import MOST_FOLDS
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.versions import Version
+from napari_medclipsam.wording import counted
 
 _POINTS = 100
 _MIB = 1 << 20
@@ -91,12 +92,12 @@ def memory_words(status: Status) -> str:
 def data_words(n_slices: int, n_patients: int, n_held_out: int) -> str:
     """Return what there is to learn from."""
     held = f", {n_held_out} of them held out to measure on" if n_held_out else ", none held out yet"
-    return f"{count(n_slices, 'accepted slice')} of {count(n_patients, 'patient')}{held if n_slices else ''}"
+    return f"{counted(n_slices, 'accepted slice')} of {counted(n_patients, 'patient')}{held if n_slices else ''}"
 
 
 def pair_words(status: Status) -> str:
     """Return what a fine-tuning learns from."""
-    return f"{count(status.n_slices, 'pair')} of image and caption" if status.n_slices else "–"
+    return f"{counted(status.n_slices, 'pair')} of image and caption" if status.n_slices else "–"
 
 
 def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:
@@ -105,7 +106,7 @@ def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:
         return "There is nothing to learn from: accept at least one slice in which a structure is drawn."
     if n_patients < FEWEST_PATIENTS:
         return (
-            f"With {count(n_patients, 'patient')} the gate can't tell whether a version is better; it takes "
+            f"With {counted(n_patients, 'patient')} the gate can't tell whether a version is better; it takes "
             f"{FEWEST_PATIENTS}. The version is then a candidate: look at what it draws, and promote it yourself."
         )
     if n_held_out < ENOUGH_PATIENTS:
@@ -146,6 +147,25 @@ def verdict_words(version: Version) -> str:
     return {True: "better", False: "not better", None: "can't tell yet"}[_gate(version).get("better")]
 
 
+def doubt_words(version: Version) -> str:
+    """Say with the figures that a version is not known to be better; "" where it is."""
+    gate = _gate(version)
+    if gate.get("better"):
+        return ""
+    than = version.lineage.get("compared_with") or "the model that all began with"
+    total = gate.get("total")
+    if not total:
+        return f"Whether {version.name} is better than {than} was not measured: look at its answers."
+    verb = "measured worse than" if total["gain"] < 0 else "is not shown to be better than"
+    sure = "" if gate.get("lower") is None else f" (95 % sure of more than {gate['lower']:+.3f})"
+    shares = {**(gate.get("structures") or {}), **(gate.get("ways") or {})}
+    losers = "".join(f"; {name} loses {-s['gain']:.3f}" for name, s in shares.items() if s["gain"] < 0)
+    seen = counted(total["n_slices"], "pair" if version.learner == CLIP else "slice")
+    figures = f"{gate.get('figure', DICE.figure)} {total['before']:.3f} → {total['after']:.3f}"
+    gain = f"gain {total['gain']:+.3f}{sure} on {seen} of {counted(total['n_patients'], 'patient')}"
+    return f"{version.name} {verb} {than}: {figures}, {gain}{losers}."
+
+
 def badge_words(version: Version) -> str:
     """Return what the main dock says of the version in use."""
     gain = gain_words(version)
@@ -163,14 +183,9 @@ def version_words(version: Version) -> str:
     compared = lineage["compared_with"] or "the model that all began with"
     return (
         f"{version.name} ({version.learner}), {version.state}, made {made} ({lineage['trigger']}). "
-        f"Learnt {', '.join(data['classes'])} from {count(data['n_examples'], 'slice')} of "
-        f"{count(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
+        f"Learnt {', '.join(data['classes'])} from {counted(data['n_examples'], 'slice')} of "
+        f"{counted(len(data['patients']), 'patient')}.{began} Compared with {compared}: {_gate(version)['message']}"
     )
-
-
-def count(n: int, noun: str) -> str:
-    """Return "1 slice", "2 slices"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _gate(version: Version) -> Mapping[str, Any]:

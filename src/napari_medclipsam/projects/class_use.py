@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_medclipsam.wording import counted
+
 if TYPE_CHECKING:
     from napari_medclipsam.projects.project import Project
 
@@ -15,12 +17,12 @@ def use_of(project: Project, label: int) -> str:
     cases = [case for case in project.studies if label in project.summary(case, review=False).labels]
     twice = [case for case in project.studies if project.has_second(case)]
     second = [case for case in twice if label in project.summary(case, second=True, review=False).labels]
-    parts = [_counted(cases, "case"), _counted(second, "second reading")]
+    parts = [_told(cases, "case"), _told(second, "second reading")]
     return " and ".join(part for part in parts if part)
 
 
-def _counted(cases: list[str], what: str) -> str:
+def _told(cases: list[str], what: str) -> str:
     if not cases:
         return ""
     shown = ", ".join(cases[:_MOST_NAMED]) + (", …" if len(cases) > _MOST_NAMED else "")
-    return f"{len(cases)} {what}{'' if len(cases) == 1 else 's'} ({shown})"
+    return f"{counted(len(cases), what)} ({shown})"

@@ -13,6 +13,7 @@ from napari_medclipsam.projects.effort import CaseEffort, ProposalQuality
 from napari_medclipsam.projects.report import Figures, Report, efforts, report_of
 from napari_medclipsam.projects.second import ClassAgreement, agreements, kappa
 from napari_medclipsam.projects.stopping import StopCurve
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.projects.project import Project
@@ -89,8 +90,8 @@ class Dashboard:
             return "No slice is accepted yet: accept some, and they are counted here."
         n_slices, active_s = sum(d.n_slices for d in self.days), sum(d.active_s for d in self.days)
         best = max(self.days, key=lambda day: day.n_slices)
-        days = "1 day" if len(self.days) == 1 else f"{len(self.days)} days"
-        return f"{n_slices} slices in {duration(active_s)} on {days}; most on {best.name}: {best.n_slices}."
+        days = counted(len(self.days), "day")
+        return f"{counted(n_slices, 'slice')} in {duration(active_s)} on {days}; most on {best.name}: {best.n_slices}."
 
     @property
     def steps_words(self) -> str:
@@ -107,7 +108,7 @@ class Dashboard:
         total = self.total
         if total.unchanged is None:
             return "No proposal is decided yet: ask for a text, then accept or reject what is proposed."
-        return f"{total.unchanged:.0%} of {total.n_proposals} proposals were accepted without a change."
+        return f"{total.unchanged:.0%} of {counted(total.n_proposals, 'proposal')} accepted without a change."
 
     @property
     def models_words(self) -> str:

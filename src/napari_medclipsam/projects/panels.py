@@ -12,6 +12,7 @@ from napari_medclipsam.projects.dashboard import FATES, Dashboard
 from napari_medclipsam.projects.plots import LINE, POINTS, draw_curve, require_matplotlib
 from napari_medclipsam.projects.report import Figures
 from napari_medclipsam.projects.stopping import StopCurve
+from napari_medclipsam.wording import counted
 
 # Okabe and Ito's: bluish green, blue, orange, vermilion.
 _FATE_COLORS = ("#009E73", "#56B4E9", "#E69F00", "#D55E00")
@@ -181,7 +182,7 @@ def _models(figure: Any, models: list[Figures]) -> None:
         axes.plot(
             [model.nsd], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label="" if number else "NSD"
         )
-        axes.text(1.06, number, _slices(model.n_slices), va="center")
+        axes.text(1.06, number, counted(model.n_slices, "slice"), va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 
@@ -197,7 +198,7 @@ def _agreement(figure: Any, board: Dashboard) -> None:
         if one.kappa is not None:
             label = "" if number else "kappa of presence"
             axes.plot([one.kappa], [number + 0.12], "D", color=LINE, markersize=6, clip_on=False, label=label)
-        axes.text(1.06, number, _slices(one.n_slices), va="center")
+        axes.text(1.06, number, counted(one.n_slices, "slice"), va="center")
     axes.set_xlim(0, 1.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handlelength=1)
 
@@ -214,7 +215,3 @@ def _row_axes(figure: Any, names: list[str]) -> tuple[Any, list[str]]:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-
-
-def _slices(n: int) -> str:
-    return "1 slice" if n == 1 else f"{n} slices"

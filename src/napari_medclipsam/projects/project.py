@@ -14,6 +14,7 @@ from typing import Any
 from napari_medclipsam.annotation.classes import ClassTable
 from napari_medclipsam.errors import MedclipsamError, OutputError, ProjectError
 from napari_medclipsam.files import sync_folder
+from napari_medclipsam.images.folders import Found
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.class_use import use_of
 from napari_medclipsam.projects.documents import class_fields, read_document, write_document
@@ -24,7 +25,6 @@ from napari_medclipsam.projects.records import utc_now
 from napari_medclipsam.projects.relocating import moved_study
 from napari_medclipsam.projects.second import require_second_reader
 from napari_medclipsam.projects.studies import (
-    Found,
     Study,
     require_unchanged,
     study_of,

@@ -18,6 +18,7 @@ from napari_medclipsam.projects.review import STATUSES, CaseReview
 from napari_medclipsam.projects.signals import REASONS, WEIGHTS, ClassSignals, diversity
 from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.wording import Told, reason_words
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.projects.case import Case
@@ -94,7 +95,7 @@ class Progress:
     seconds_left: float | None
 
     def __str__(self) -> str:
-        told = f"{self.n_done} of {self.n_slices} slices"
+        told = f"{self.n_done} of {counted(self.n_slices, 'slice')}"
         if self.seconds_left is None or self.n_done == self.n_slices:
             return told
         minutes = self.seconds_left / 60

@@ -11,6 +11,7 @@ from napari_medclipsam.annotation.requests import Cancelled, Progress
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.scan import LEFT_TO_READER, Scanned, scan
+from napari_medclipsam.wording import counted
 
 # A slice takes a second or two; beyond this the thread of the models is stuck.
 _PATIENCE_S = 60.0
@@ -39,13 +40,13 @@ class ScanOutcome:
         """For the reader."""
         n_slices, n_found = (sum(getattr(one, name) for one in self.cases) for name in ("n_slices", "n_found"))
         begun = "Looked" if self.is_complete else "Cancelled: looked"
-        told = f'{begun} for "{self.text}" in {n_slices} slices: proposals in {n_found}.'
+        told = f'{begun} for "{self.text}" in {counted(n_slices, "slice")}: proposals in {n_found}.'
         left = [one.case for one in self.cases if one.trouble == LEFT_TO_READER]
         if left:
             told += f" Left to you, for you had opened it: {', '.join(left)}."
         refused = [one for one in self.cases if one.trouble and one.case not in left]
         if refused:
-            told += f" {len(refused)} cases could not be read, first {refused[0].case}: {refused[0].trouble}"
+            told += f" {counted(len(refused), 'case')} could not be read, first {refused[0].case}: {refused[0].trouble}"
         return told
 
 

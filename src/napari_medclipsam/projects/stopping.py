@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_medclipsam.wording import counted
+
 FEWEST_SLICES = 20
 #: Gains are told for as many slices more.
 AHEAD = 20
@@ -66,7 +68,9 @@ def stop_curve(quality: Sequence[float]) -> StopCurve:
     """
     n_slices = len(quality)
     if n_slices < FEWEST_SLICES:
-        told = f"Not enough slices yet: {n_slices} accepted slices had a proposal, {FEWEST_SLICES} are needed."
+        told = (
+            f"Not enough slices yet: {counted(n_slices, 'accepted slice')} had a proposal, {FEWEST_SLICES} are needed."
+        )
         return StopCurve(tuple(quality), (), None, None, None, None, told)
     groups = np.array_split(np.arange(n_slices), min(n_slices, _MOST_POINTS))
     count = np.array([group.mean() for group in groups])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import numpy as np
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError, ProjectError
 from napari_medclipsam.files import atomic_path, sha256_of, sync_folder
-from napari_medclipsam.images.dicom_series import find_series, list_series
+from napari_medclipsam.images.dicom_series import find_series
+from napari_medclipsam.images.folders import Found, list_studies
 from napari_medclipsam.images.io import kind_of, read_image
 from napari_medclipsam.images.nifti import count_volumes
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.reading_view import ReadingView, reading_view
 
-_SUFFIXES = (".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # Affines that went through a file in float32 differ in their last digits.
 _AFFINE_SLACK = 1e-4
 
@@ -157,56 +157,36 @@ class Study:
         return read_image(self.source(project_folder), self.volume_index, self.series_uid)
 
 
-@dataclass(frozen=True)
-class Found:
-    """An image that could be added: where it is, and which part of it."""
+def images_in(path: Path, told: Callable[[str], None] | None = None) -> list[Found]:
+    """Return the images of a file or folder, as `images.folders.list_studies`, and every volume of a 4D NIfTI file.
 
-    path: Path
-    series_uid: str | None = None
-    volume_index: int | None = None
+    What can't be read is left for `Project.add` to refuse.
 
-
-def images_in(path: Path) -> list[Found]:
-    """Return the images of a file or folder: every volume of a NIfTI file, every series of a DICOM folder.
-
-    A folder is searched with all its folders. What can't be read is left for `Project.add` to refuse.
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file or a folder.
+    told : callable, optional
+        Is told what is no image, in a sentence.
 
     Raises
     ------
     ImageError
         If there is nothing at the path, or no image in it.
     """
-    if not path.exists():
-        raise ImageError(f"There is no file or folder {path}; check the path.")
-    if path.is_file():
-        return _in_file(path)
-    found = _in_folder(path)
-    if not found:
-        raise ImageError(f"There is no image in {path}. Readable are NIfTI, DICOM, PNG, JPEG and TIFF.")
-    return found
+    listing = list_studies(path)
+    if told is not None and listing.note:
+        told(listing.note)
+    return [volume for found in listing.studies for volume in _volumes(found)]
 
 
-def _in_folder(folder: Path) -> list[Found]:
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    files = [p for p in entries if p.is_file()]
-    named = [p for p in files if p.name.lower().endswith(_SUFFIXES)]
-    if files and not named:
-        try:
-            # With the folders below: a series may be spread over several.
-            return [Found(folder, series.uid or None) for series in list_series(folder)]
-        except ImageError:
-            pass
-    found = [image for path in named for image in _in_file(path)]
-    return found + [image for p in entries if p.is_dir() for image in _in_folder(p)]
-
-
-def _in_file(path: Path) -> list[Found]:
+def _volumes(found: Found) -> list[Found]:
     try:
-        if kind_of(path) == "nifti" and (count := count_volumes(path)) > 1:
-            return [Found(path, volume_index=i) for i in range(count)]
+        if kind_of(found.path) == "nifti" and (count := count_volumes(found.path)) > 1:
+            return [replace(found, volume_index=i) for i in range(count)]
     except (ImageError, GeometryError):
         pass
-    return [Found(path)]
+    return [found]
 
 
 def files_of(path: Path, kind: str, series_uid: str | None) -> list[Path]:

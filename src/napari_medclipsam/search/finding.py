@@ -22,6 +22,7 @@ from napari_medclipsam.models.contracts import KnowsPhrases, KnowsStructures, Re
 from napari_medclipsam.saliency.prompt_book import prompt_book
 from napari_medclipsam.search.index import EVERYWHERE, LEAST, Coverage, Hit, Hits, Index, Scope, Structure
 from napari_medclipsam.search.rows import Kind
+from napari_medclipsam.wording import counted
 
 _WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
 # A part that the region covers this much of is not its surroundings.
@@ -209,4 +210,4 @@ def _message(answers: Sequence[Answer], hits: Hits, what: str, coverage: Coverag
     n = hits.n_claimed
     n_shown = len(answers)
     shown = "" if n_shown == n else " This is the surest." if n_shown == 1 else f" These are the {n_shown} surest."
-    return f"{n} {'slice looks' if n == 1 else 'slices look'} like {what}.{shown}{rest}"
+    return f"{counted(n, 'slice looks', 'slices look')} like {what}.{shown}{rest}"

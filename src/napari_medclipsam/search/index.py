@@ -17,6 +17,7 @@ from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.search.rows import CaseRows, Kind, Row, slice_at
 from napari_medclipsam.search.store import Stamp, Store
+from napari_medclipsam.wording import counted
 
 Place = tuple[str, SliceAt]
 
@@ -42,9 +43,12 @@ class Coverage:
         """For the reader."""
         if self.is_other and not self.n_indexed:
             return "The index is of another version of the program or model and can't be used: index the project anew."
+        if not self.n_slices:
+            return "The project has no slices yet."
+        slices = counted(self.n_slices, "slice is", "slices are")
         if self.n_indexed >= self.n_slices:
-            return f"All {self.n_slices} slices are indexed." if self.n_slices else "The project has no slices yet."
-        return f"{self.n_indexed} of {self.n_slices} slices are indexed."
+            return f"{'The' if self.n_slices == 1 else 'All'} {slices} indexed."
+        return f"{self.n_indexed} of {slices} indexed."
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from napari_medclipsam.search.index import EVERYWHERE, Coverage, Index, Scope
 from napari_medclipsam.search.rows import Row
 from napari_medclipsam.search.store import Store
 from napari_medclipsam.search.wanted import WantedSlice
+from napari_medclipsam.wording import counted
 
 
 class Shelf:
@@ -127,7 +128,9 @@ class IndexRequest:
         if any(one.was_other for one in results):
             said.append(f"{WAS_OTHER} It was made anew.")
         if trouble:
-            said.append(f"{len(trouble)} cases can't be indexed, first {trouble[0].case}: {trouble[0].trouble}")
+            said.append(
+                f"{counted(len(trouble), 'case')} can't be indexed, first {trouble[0].case}: {trouble[0].trouble}"
+            )
         return IndexOutcome(coverage, " ".join(said))
 
 

@@ -23,6 +23,7 @@ from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._buttons import Button
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._project_desk import ProjectDesk
@@ -97,7 +98,7 @@ class ClassTable(QWidget):
         label.setCheckState(Qt.CheckState.Checked if row.structure.shown else Qt.CheckState.Unchecked)
         label.setIcon(_swatch(row.structure.color))
         name = QTableWidgetItem(row.structure.name)
-        objects = f"{row.n_objects} object{'' if row.n_objects == 1 else 's'}"
+        objects = counted(row.n_objects, "object")
         is_current = current is not None and current.label == row.structure.label
         number_of = f", object {current.number} is current" if current is not None and is_current else ""
         words = f"; also: {', '.join(row.structure.prompts)}" if row.structure.prompts else ""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidge
 
 from napari_medclipsam.learning import wording
 from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._learning_desk import LearningDesk
@@ -73,5 +74,5 @@ class LearningRow(QWidget):
         if learning.is_learning:
             words = wording.state_words(learning.status)
         elif learning.project is not None and using is None:
-            words = f"{wording.count(learning.n_accepted, 'accepted slice')} to learn from."
+            words = f"{counted(learning.n_accepted, 'accepted slice')} to learn from."
         self.words.setText(words)

@@ -35,6 +35,7 @@ from napari_medclipsam.widgets._in_thread import in_thread
 from napari_medclipsam.widgets._learning_in_use import VersionInUse
 from napari_medclipsam.widgets._learning_verbs import VersionVerbs
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.projects.project import Project
@@ -311,7 +312,7 @@ class LearningDesk(QObject):
         n_before = max(self.overview.status.n_slices, self._tried_at, *learnt, 0)
         is_idle = time.monotonic() - self._last_act > IDLE_S
         if settings.is_due(n_accepted, n_before) and (is_idle or not settings.only_when_idle):
-            self.learn(settings.learner, settings.minutes, f"{n_accepted - n_before} new slices")
+            self.learn(settings.learner, settings.minutes, counted(n_accepted - n_before, "new slice"))
 
     def _on_event(self, event: Event) -> None:
         if self._in_use.take(event):

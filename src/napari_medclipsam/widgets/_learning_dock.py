@@ -20,7 +20,7 @@ from napari_medclipsam.widgets._scrolled import Scrolled
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-_NO_DOCK = "Learning needs the dock MedCLIP-SAM, which keeps the project: open it from the menu Plugins."
+_NO_DOCK = "Learning needs the dock MedCLIP-SAM, which keeps the project: open it from Plugins > MedCLIP-SAM."
 
 
 class LearningDock(QWidget):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QWidget
 
 from napari_medclipsam.learning.versions import Version, delete, promote, roll_back
+from napari_medclipsam.learning.wording import doubt_words
 from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._said import said_on_error
 
@@ -39,7 +40,7 @@ class VersionVerbs:
         project = self._desk.require_project()
 
         def done(version: Version) -> None:
-            self.said.emit(f"{version.name} is in use from now on.")
+            self.said.emit(f"{version.name} is in use from now on. {doubt_words(version)}".rstrip())
 
         self._learning.do(partial(promote, project.folder, name, project.reader), done)
 

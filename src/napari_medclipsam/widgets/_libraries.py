@@ -26,7 +26,7 @@ def load_beside_opengl(
     _load_triton_apart()
     if project is None:
         return load_pair(name, device, saliency_method)
-    return project_pair(project, name, device, saliency_method)
+    return project_pair(project, name, device, saliency_method)[0]
 
 
 def _load_triton_apart() -> None:

@@ -29,6 +29,7 @@ from napari_medclipsam.widgets._mending import mended
 from napari_medclipsam.widgets._said import said_on_error
 from napari_medclipsam.widgets._shared_classes import SharedClasses
 from napari_medclipsam.widgets._when_saved import WhenSaved
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._workspace import Workspace
@@ -124,7 +125,9 @@ class ProjectDesk(QObject):
         opened = self.run(title, lambda tell: work.opened(lambda: open_project(reader), tell))
         project, self.rows, self.queue = opened
         self.held.append(project)
-        self.said.emit(project.read_only or f"{len(self.rows)} studies; double-click one to open it.")
+        self.said.emit(
+            project.read_only or f"{counted(len(self.rows), 'study', 'studies')}; double-click one to open it."
+        )
         self.changed.emit()
 
     def require_project(self, *, writable: bool = True) -> Project:
@@ -168,7 +171,11 @@ class ProjectDesk(QObject):
         self.case.waits = False
         self._show(self.case, data)
         n_damages = len(self.case.damages)
-        damaged = f" {n_damages} places of its journal are damaged: see medclipsam project verify." if n_damages else ""
+        damaged = (
+            f" {counted(n_damages, 'place')} of its journal damaged: see medclipsam project verify."
+            if n_damages
+            else ""
+        )
         which = f"The second reading of {case_id}" if second else case_id
         self.said.emit(f"{which} is open{', for reading only' if project.read_only else ''}.{damaged}")
         self._poll.start()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medclipsam.errors import MedclipsamError
+from napari_medclipsam.images.folders import Found
 from napari_medclipsam.napari_io import LayerData, view_layer
 from napari_medclipsam.projects.case import Case
 from napari_medclipsam.projects.exchanging import Format, export_project, labelled_cases
@@ -15,8 +16,9 @@ from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
 from napari_medclipsam.projects.scan_request import ScanRequest
-from napari_medclipsam.projects.studies import Found, Study, images_in
+from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary, case_summary
+from napari_medclipsam.wording import counted
 
 Tell = Callable[[str, int, int], None]
 Rows = dict[str, StudyRow]
@@ -29,13 +31,14 @@ class Added:
     rows: Rows
     n_known: int
     refused: list[str]
+    left_out: list[str]
 
     @property
     def sentence(self) -> str:
         """For the reader."""
         known = f", {self.n_known} were there already" if self.n_known else ""
         refused = f", {len(self.refused)} refused: {self.refused[0]}" if self.refused else ""
-        return f"{len(self.rows)} added{known}{refused}."
+        return " ".join([f"{len(self.rows)} added{known}{refused}.", *self.left_out])
 
 
 def opened(open_project: Callable[[], Project], tell: Tell) -> tuple[Project, Rows, ReviewQueue]:
@@ -56,12 +59,12 @@ def opened(open_project: Callable[[], Project], tell: Tell) -> tuple[Project, Ro
 
 def added(project: Project, paths: Sequence[Path], copy: bool, tell: Tell) -> Added:
     """Add the images of files and folders; what was added before a stop is kept."""
-    result = Added({}, 0, [])
+    result = Added({}, 0, [], [])
     images: list[Found] = []
     for path in paths:
         tell(f"Looking into {path.name} …", 0, 0)
         try:
-            images += images_in(path)
+            images += images_in(path, result.left_out.append)
         except MedclipsamError as error:
             result.refused.append(str(error))
     before = set(project.studies)
@@ -128,4 +131,4 @@ def exported(project: Project, form: Format, output: Path, cases: Sequence[str],
 
     export_project(project, form, output, chosen, told, deidentify=deidentify)
     left_out = f", {len(refused)} refused: {refused[0]}" if refused else ""
-    return f"Exported {len(chosen) - len(refused)} cases to {output}{left_out}."
+    return f"Exported {counted(len(chosen) - len(refused), 'case')} to {output}{left_out}."

@@ -7,6 +7,8 @@ from typing import Literal
 
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
+from napari_medclipsam.wording import counted
+
 _IMAGES = "Images (*.nii *.nii.gz *.png *.jpg *.jpeg *.tif *.tiff *.dcm);;All files (*)"
 _MASKS = "Masks (*.nii *.nii.gz *.png *.tif *.tiff *.dcm);;All files (*)"
 
@@ -89,7 +91,7 @@ def source_changed(parent: QWidget, case: str, path: Path) -> Literal["accept", 
 
 def not_saved(parent: QWidget, reason: str, n_steps: int, *, may_lose: bool) -> Literal["again", "lose"] | None:
     """Say that something is not on the disk; None: stay where we are."""
-    text = f"{n_steps} steps are not on the disk yet.\n\n{reason}"
+    text = f"Not on the disk yet: {counted(n_steps, 'step')}.\n\n{reason}"
     answer = choose(parent, "Not saved", text, ["Try again", *(["Lose these steps"] if may_lose else [])])
     return None if answer is None else "again" if answer == "Try again" else "lose"
 

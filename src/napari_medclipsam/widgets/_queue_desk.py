@@ -17,6 +17,7 @@ from napari_medclipsam.projects.scan_request import ScanOutcome, ScanRequest
 from napari_medclipsam.projects.walk import Filters, Place, QueueWalk, place_words, why_words
 from napari_medclipsam.widgets import _project_work as work
 from napari_medclipsam.widgets._said import said_on_error
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._project_desk import ProjectDesk
@@ -250,7 +251,8 @@ class QueueDesk(QObject):
         request = ScanRequest(project, text, todo, self._case_scanned.emit)
         self._desk.scan, self.scanned = request, (0, n_slices)
         self._workspace.work.worker.submit(request)
-        self.said.emit(f'Looking for "{text}" in {n_slices} slices of {len(todo)} cases; go on working.{left}')
+        slices = f"{counted(n_slices, 'slice')} of {counted(len(todo), 'case')}"
+        self.said.emit(f'Looking for "{text}" in {slices}; go on working.{left}')
         self.changed.emit()
 
     def cancel_scan(self) -> None:

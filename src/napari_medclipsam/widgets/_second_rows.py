@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_medclipsam.projects.settling import Dispute
 from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._project_desk import ProjectDesk
@@ -152,7 +153,7 @@ class SettlingPanel(QWidget):
         if settling is None:
             return
         who = f" ({', '.join(settling.readers)})" if settling.readers else ""
-        self.title.setText(f"The second reading{who} differs on {_slices(disputes)}.")
+        self.title.setText(f"The second reading{who} differs on {counted(len(disputes), 'slice')}.")
         session, at = self._workspace.session, self._workspace.at
         if disputes != self._shown and session is not None:
             self._shown = list(disputes)
@@ -171,10 +172,6 @@ class SettlingPanel(QWidget):
 
     def _on_clicked(self, row: int, _: int) -> None:
         self._second.go(self._second.disputes[row].at)
-
-
-def _slices(disputes: list[Dispute]) -> str:
-    return "1 slice" if len(disputes) == 1 else f"{len(disputes) or 'no'} slices"
 
 
 def _table() -> QTableWidget:

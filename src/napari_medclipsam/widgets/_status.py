@@ -22,6 +22,7 @@ from napari_medclipsam.annotation.worker_events import (
 )
 from napari_medclipsam.learning.wording import duration
 from napari_medclipsam.widgets._buttons import Button
+from napari_medclipsam.wording import counted
 
 # What is done in less needs no bar.
 _PATIENCE_MS = 500
@@ -134,7 +135,9 @@ class Status(QWidget):
         self.bar.setRange(0, event.total * _PARTS)
         self.bar.setValue(round(event.done * _PARTS))
         in_steps = event.request.kind in _STEPS
-        told = f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {event.total} slices"
+        told = (
+            f"{event.done / event.total:.0%}" if in_steps else f"{int(event.done)} of {counted(event.total, 'slice')}"
+        )
         left = "" if event.left_s is None else f", about {duration(event.left_s)} left"
         # What it is stands in the activity dock; here is room for little more than the time.
         self.bar.setFormat(told + left)
