@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from napari_medclipsam.learning.tensors import halved, save_tensors
-from napari_medclipsam.models.lite.recognised import recognised_box
 from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS
 from napari_medclipsam.models.lite.structure_net import StructureNet
 from napari_medclipsam.models.lite.structures import Drawn, StructureReader, _torch
@@ -42,34 +41,8 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
 def test_only_what_was_taught_is_joined() -> None:
     drawn = Drawn(torch.full((N, 4, 4), 3.0), torch.full((N,), -2.0), frozenset({"polyp"}))
     head = torch.ones(4, 4)
-    assert torch.equal(drawn.joined_map("polyp", head), torch.full((4, 4), 2.0))
+    joined_map = drawn.joined_map("polyp", head)
+    assert (joined_map > 2.0).all() and (joined_map < 3.0).all(), "between both, nearer to the network"
     assert drawn.joined_map("lungs", head) is head and drawn.joined_map("", head) is head
     joined = drawn.joined_presences(["lungs", "polyp", ""], torch.tensor([4.0, 4.0, 4.0]))
-    assert joined.tolist() == [4.0, 1.0, 4.0]
-
-
-def at(*places_xy: tuple[float, float]) -> np.ndarray:
-    return np.array(places_xy, np.float32)
-
-
-def test_a_click_on_a_finding_is_a_click_on_all_of_it() -> None:
-    order = list(STRUCTURE_REGIONS)
-    maps = torch.full((N, 128, 128), -4.0)
-    maps[order.index("polyp"), 20:40, 10:50] = 2.0
-    maps[order.index("polyp"), 80:90, 80:90] = 2.0
-    maps[order.index("lungs"), 60:70, 60:70] = 9.0
-    drawn = Drawn(maps, torch.zeros(N), frozenset({"polyp", "lungs"}))
-    on, other, organ, beside = (40.0, 60.0), (170.0, 170.0), (130.0, 130.0), (5.0, 5.0)
-    box = recognised_box(drawn, at(on), np.array([1]))
-    assert box is not None
-    assert np.abs(box - [[20, 40], [100, 80]]).max() < 4
-    assert recognised_box(drawn, at(on, beside), np.array([1, 0])) is not None
-    for clicks, labels in (
-        ([organ], [1]),  # the reader may mean a part of it
-        ([beside], [1]),
-        ([on, other], [1, 1]),
-        ([on, on], [1, 0]),
-        ([on], [0]),
-        ([], []),
-    ):
-        assert recognised_box(drawn, np.array(clicks, np.float32).reshape(-1, 2), np.array(labels, int)) is None
+    assert joined[[0, 2]].tolist() == [4.0, 4.0] and -2.0 < joined[1] < 1.0

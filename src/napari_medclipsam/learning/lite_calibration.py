@@ -17,17 +17,14 @@ from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.known import PhraseBank
 from napari_medclipsam.models.lite.phrases import PhraseBook
 from napari_medclipsam.models.lite.preprocess import CANVAS
-from napari_medclipsam.models.lite.region import LEAST_PROBABILITY, STRUCTURE_REGIONS
 from napari_medclipsam.models.lite.structures import StructureReader
 
-FOUND_SHARE = 0.975
-"""Share of held-out findings that must be called present; the threshold is as high as that allows."""
+MOST = 0.975
+"""A threshold of presence lies half way between what this share of held-out findings exceeds and what this share of
+the questions for something absent falls short of: a scanner that moves both by a little costs neither."""
 
 ENOUGH = 25
 """A structure with so many held-out findings gets a threshold of its own."""
-
-_REFUSED = -50.0
-"""The presence logit of what the body region rules out."""
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -66,16 +63,19 @@ def calibrate_presence(
 ) -> tuple[float, dict[str, float], dict[str, float]]:
     """Set the presence offsets, for all and for single structures; measure saliency on the held-out pictures.
 
-    The phrasings are held-out ones too.
+    The phrasings are held-out ones too. What the body region rules out besides is not counted.
     """
     phrases = {
         name: np.stack([bank.judge(*pair).vector for pair in zip(s.heldout, encode(s.heldout), strict=True)])
         for name, s in book.structures.items()
     }
     asked = _ask(head, read, store, phrases)
-    every = [logit for logits in asked.present.values() for logit in logits]
-    offset = float(np.quantile(every, 1 - FOUND_SHARE))
-    own = {s: float(np.quantile(v, 1 - FOUND_SHARE)) for s, v in asked.present.items() if len(v) >= ENOUGH}
+    absent: dict[str, list[float]] = {structure: [] for structure in book.structures}
+    for (_, structure), logits in asked.absent.items():
+        absent[structure] += logits
+    offset = _between([x for v in asked.present.values() for x in v], [x for v in absent.values() for x in v])
+    enough = [s for s, logits in asked.present.items() if min(len(logits), len(absent[s])) >= ENOUGH]
+    own = {s: _between(asked.present[s], absent[s]) for s in enough}
     found = [logit >= own.get(s, offset) for s, logits in asked.present.items() for logit in logits]
     figures = {"presence called, there": float(np.mean(found))}
     for kind in ("same region", "other region"):
@@ -84,6 +84,10 @@ def calibrate_presence(
             figures[f"presence called, {kind}"] = float(np.mean(drawn))
     figures |= {f"saliency Dice, {k}": float(np.mean(v)) for k, v in sorted(asked.dice.items())}
     return offset, own, figures
+
+
+def _between(present: list[float], absent: list[float]) -> float:
+    return float(np.quantile(present, 1 - MOST) + np.quantile(absent, MOST)) / 2
 
 
 def _ask(head: GroundingHead, read: StructureReader, store: ViewStore, phrases: dict[str, np.ndarray]) -> _Asked:
@@ -102,10 +106,6 @@ def _ask(head: GroundingHead, read: StructureReader, store: ViewStore, phrases: 
         drawn = read.unpacked(read(store.canvases[row].astype(np.float32) / 255))
         logits = torch.stack([drawn.joined_map(s, logits[0, k]) for k, s in enumerate(names)])[None]
         seen = drawn.joined_presences(names, seen[0])[None]
-        regions = head.region.probabilities(embedding)
-        for k, structure in enumerate(names):
-            if regions[STRUCTURE_REGIONS[structure]] < LEAST_PROBABILITY:
-                seen[0, k] = _REFUSED
         full = torch.nn.functional.interpolate(logits, scale_factor=CANVAS / GRID, mode="bilinear")[0].numpy()
         for k, structure in enumerate(names):
             if structure in there:

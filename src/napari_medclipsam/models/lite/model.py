@@ -26,7 +26,6 @@ from napari_medclipsam.models.lite.grounding import GroundingHead
 from napari_medclipsam.models.lite.known import Familiarity
 from napari_medclipsam.models.lite.parts import LiteFiles, load_decoder, load_grounding
 from napari_medclipsam.models.lite.preprocess import VERSION, Fit, from_canvas, to_canvas
-from napari_medclipsam.models.lite.recognised import recognised_box
 from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS, believed
 from napari_medclipsam.models.lite.regions import RegionReader
 from napari_medclipsam.models.lite.structures import Drawn, StructureReader
@@ -305,11 +304,6 @@ class LiteModel:
         fit = Fit.of(embedding.shape_yx)
         points, labels = canvas_points(prompts, fit)
         mask = canvas_mask(prompts, fit)
-        if mask is None and prompts.box_xyxy is None:
-            box = recognised_box(self.drawn(embedding), points.numpy(), labels.numpy())
-            if box is not None:
-                points = torch.cat([points, torch.from_numpy(box)])
-                labels = torch.cat([labels, torch.tensor([2, 3])])
         logits, estimated = self._clicks(self._prepared(embedding), points, labels, mask)
         return MaskResult(from_canvas(logits, fit), min(max(estimated, 0.0), 1.0))
 

@@ -22,6 +22,9 @@ from napari_medclipsam.models.lite.region import STRUCTURE_REGIONS
 if TYPE_CHECKING:
     import openvino
 
+# Best of 0.3, 0.5, 0.7 and 1 on the pictures held out.
+_SHARE = 0.7
+
 _ORDER = {name: position for position, name in enumerate(STRUCTURE_REGIONS)}
 
 
@@ -43,20 +46,16 @@ class Drawn:
     presences: torch.Tensor
     taught: frozenset[str]
 
-    def of(self, structure: str) -> np.ndarray:
-        """Return the logits of a taught structure, float32 (128, 128)."""
-        return np.asarray(self.logits_nyx[_ORDER[structure]].cpu().numpy())
-
     def joined_map(self, structure: str, logits_yx: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the head's saliency logits, (128, 128), and the network's."""
+        """Return the head's saliency logits, (128, 128), and the network's as one."""
         if structure not in self.taught:
             return logits_yx
-        return (logits_yx + self.logits_nyx[_ORDER[structure]]) / 2
+        return logits_yx.lerp(self.logits_nyx[_ORDER[structure]], _SHARE)
 
     def joined_presences(self, structures: Sequence[str], logits: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the head's presence logits, (len(structures),), and the network's."""
+        """Return the head's presence logits, (len(structures),), and the network's as one."""
         own = [self.presences[_ORDER[name]] if name in self.taught else logits[k] for k, name in enumerate(structures)]
-        return (logits + torch.stack(own)) / 2
+        return logits.lerp(torch.stack(own), _SHARE)
 
 
 class StructureReader:
