@@ -225,7 +225,7 @@ def test_minilm_equals_transformers() -> None:
 def test_weights_of_another_vocabulary_are_refused(lite: LiteModel, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from napari_medclipsam.models.lite import model as module
+    from napari_medclipsam.models.lite import parts as module
 
     book = module.phrase_book()
     monkeypatch.setattr(module, "phrase_book", lambda: replace(book, unknown=(*book.unknown, "new")))

@@ -96,8 +96,7 @@ class LiteModel:
         self._structures = StructureReader(files.structures, device)
         self.scale = self._regions.scale
         self.version = sha256_of(files.regions)[:8]
-        # The thresholds of both are in the head's file.
-        self.presence_version = sha256_of(files.grounding)[:8]
+        self.presence_version = sha256_of(files.grounding)[:8] + self._structures.version[:8]
         self._vocabulary: Vocabulary | None = None
         self._encoder_hash = encoder_hash
         self._cache = cache if cache is not None else EmbeddingCache()
