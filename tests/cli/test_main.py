@@ -96,7 +96,7 @@ def test_ctrl_c_in_a_batch_keeps_what_is_done(tmp_path):
     rest, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     told = [json.loads(line) for line in [*first, *rest.splitlines()]]
-    assert "Traceback" not in err and f"{len(told)} of 40 inputs are done" in err and str(out) in err
+    assert "Traceback" not in err and f"{len(told)} of 40 inputs done" in err and str(out) in err
     rows = (out / "results.csv").read_text().splitlines()
     assert len(rows) == len(told) + 1
     assert sorted(p.name for p in out.glob("*_mask.png")) == [f"p{i:02}_mask.png" for i in range(len(told))]
