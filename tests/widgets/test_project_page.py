@@ -354,4 +354,4 @@ def test_long_work_is_stopped_between_images(office, tmp_path, monkeypatch):
     monkeypatch.setattr(_long_work.LongWork, "_tell", stopping)
     office.project.add([tmp_path / "many"], copy=False)
     assert "Stopped" in office.message and list(office.project.rows) == ["c0001", "c0002", "c0003", "c0004", "c0005"]
-    assert _project_work.Added({}, 0, []).sentence == "0 added."
+    assert _project_work.Added({}, 0, [], []).sentence == "0 added."
