@@ -111,7 +111,10 @@ class DecoderModel(WrappedLite):
         name = self._names.get(_plain(text))
         if name is None:
             return self.base.saliency(image, text)
-        return self._adapted.grounded(image, text, self.base.phrase_vector(name), 0.0)
+        vector = self.base.phrase_vector(name)
+        near = self.base.bank.judge(name, vector)
+        # What the base reads from the picture under a name that it was taught is worth keeping.
+        return self._adapted.grounded(image, text, vector, 0.0, near.structure if near.known else "")
 
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
         """Outline what clicks, a box and an earlier mask describe."""
