@@ -186,7 +186,7 @@ def speed(data: Path) -> dict[str, Any]:
 
     seconds = {
         "LiteMedSAM float32 eager": _median(eager_encode, 7),
-        "lite encode": _median(lambda: model._encode(canvas), 9),
+        "lite encode": _median(lambda: (model._encode(canvas), model._structures(canvas)), 9),
         "lite text to saliency, first text on a cached slice": _median(ground, 21),
         "lite text to saliency, next text on the slice": _median(ground_again, 21),
         "lite click to mask": _median(lambda: model.masks(embedding, prompt), 21),
