@@ -6,8 +6,6 @@ that is true of a picture or region and those that are certainly false of it.
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +15,9 @@ from torch.nn import functional as F
 
 from napari_medclipsam.learning.clip_losses import ContrastSettings, contrastive_loss
 from napari_medclipsam.learning.lite_captions import Concepts, caption, table
-from napari_medclipsam.learning.lite_grounding import SHARES, follow, schedule
+from napari_medclipsam.learning.lite_grounding import SHARES
 from napari_medclipsam.learning.lite_region_views import RegionStore
+from napari_medclipsam.learning.lite_schedule import train_averaged
 from napari_medclipsam.learning.lite_views import View
 from napari_medclipsam.models.lite.regions import SEEN, RegionHeads, Standard
 
@@ -273,7 +272,6 @@ def train_embedding(
     rng = np.random.default_rng(settings.seed)
     heads = RegionHeads().train()
     measure(heads, taught.store, rows)
-    average = copy.deepcopy(heads)
     decayed = [p for p in heads.parameters() if p.ndim > 1]
     plain = [p for p in heads.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -281,22 +279,12 @@ def train_embedding(
         settings.learning_rate,
     )
     weights = view_weights(taught, rows)
-    started, running = time.monotonic(), 0.0
-    for step in range(settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, settings.steps)
+
+    def loss() -> torch.Tensor:
         chosen = [int(row) for row in rng.choice(rows, settings.batch, p=weights)]
-        batch = make_batch(taught, chosen, settings.regions, rng)
-        loss = batch_loss(heads, taught, batch, settings, rng)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
-        optimiser.step()
-        follow(average, heads, min(settings.averaging, (step + 1) / (step + 10)))
-        running += float(loss.detach())
-        if step % 50 == 49:
-            log({"step": step + 1, "loss": running / 50, "seconds": time.monotonic() - started})
-            running = 0.0
+        return batch_loss(heads, taught, make_batch(taught, chosen, settings.regions, rng), settings, rng)
+
+    average = train_averaged(heads, optimiser, settings, loss, log, every=50)
     return average.eval().requires_grad_(False)
 
 

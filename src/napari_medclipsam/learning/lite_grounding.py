@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES, Sample
+from napari_medclipsam.learning.lite_schedule import train_averaged
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.phrases import PhraseBook
@@ -192,27 +190,16 @@ def train_grounding(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     head = GroundingHead().to(memory_format=torch.channels_last).train()
-    average = copy.deepcopy(head)
     optimiser = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     training = store.rows(validation=False)
     drawn = by_share([store.views[i].dataset for i in training], rng)
-    started, running = time.monotonic(), 0.0
-    for step in range(settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, settings.steps)
-        batch = _batch(store, [training[next(drawn)] for _ in range(settings.batch)], asker, settings.phrases, rng)
-        embeddings, vectors, masks, presence = batch
-        logits, seen = head(embeddings, vectors)
-        loss = grounding_loss(logits, seen, masks, presence)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-        optimiser.step()
-        follow(average, head, min(settings.averaging, (step + 1) / (step + 10)))
-        running += float(loss.detach())
-        if step % 25 == 24:
-            log({"step": step + 1, "loss": running / 25, "seconds": time.monotonic() - started})
-            running = 0.0
+
+    def loss() -> torch.Tensor:
+        rows = [training[next(drawn)] for _ in range(settings.batch)]
+        embeddings, vectors, masks, presence = _batch(store, rows, asker, settings.phrases, rng)
+        return grounding_loss(*head(embeddings, vectors), masks, presence)
+
+    average = train_averaged(head, optimiser, settings, loss, log, every=25)
     return average.eval()
 
 
@@ -256,16 +243,3 @@ def _batch(
     # A little noise stands for the phrasings that nobody wrote down.
     vectors = vectors + torch.randn_like(vectors) * 0.015
     return embeddings.contiguous(memory_format=torch.channels_last), vectors, masks, presence
-
-
-def schedule(step: int, steps: int) -> float:
-    """Warm up over 60 steps, then fall along a cosine."""
-    return min((step + 1) / 60, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
-
-
-@torch.no_grad()
-def follow(average: torch.nn.Module, current: torch.nn.Module, keep: float) -> None:
-    """Move the averaged weights, and what layers know of their batches, towards the current ones."""
-    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - keep)

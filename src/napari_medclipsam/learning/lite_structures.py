@@ -5,8 +5,6 @@ Pictures are changed anew each time they are drawn, which the stored embeddings 
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ import torch
 
 from napari_medclipsam.errors import ModelError
 from napari_medclipsam.files import sha256_of
-from napari_medclipsam.learning.lite_grounding import by_share, follow, grounding_loss, known_absent, schedule
+from napari_medclipsam.learning.lite_grounding import by_share, grounding_loss, known_absent
 from napari_medclipsam.learning.lite_samples import STRUCTURES, Sample
+from napari_medclipsam.learning.lite_schedule import train_averaged
 from napari_medclipsam.learning.lite_views import on_canvas, seen
 from napari_medclipsam.models.lite.grounding import GRID
 from napari_medclipsam.models.lite.preprocess import to_canvas
@@ -142,25 +141,16 @@ def train_structures(
     net = StructureNet().to(memory_format=torch.channels_last)
     net.encoder.load_state_dict(imagenet_weights(), strict=False)
     _freeze(net)
-    average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(
         [p for p in net.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
     )
-    started, running = time.monotonic(), 0.0
-    for step, batch in enumerate(_batches(taught, settings)):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, settings.steps)
-        canvases, *rest = batch
-        loss = grounding_loss(*net(canvases.contiguous(memory_format=torch.channels_last)), *rest)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        follow(average, net, min(settings.averaging, (step + 1) / (step + 10)))
-        running += float(loss.detach())
-        if step % 25 == 24:
-            log({"step": step + 1, "loss": running / 25, "seconds": time.monotonic() - started})
-            running = 0.0
+    batches = _batches(taught, settings)
+
+    def loss() -> torch.Tensor:
+        canvases, *rest = next(batches)
+        return grounding_loss(*net(canvases.contiguous(memory_format=torch.channels_last)), *rest)
+
+    average = train_averaged(net, optimiser, settings, loss, log, every=25)
     return average.eval().requires_grad_(False)
 
 

@@ -1,0 +1,88 @@
+"""What the parts of medclipsam-lite are trained with: a warm-up, a fall along a cosine, and averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+class Schedule(Protocol):
+    """The settings that every part has."""
+
+    @property
+    def steps(self) -> int:
+        """Batches."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Its peak."""
+        ...
+
+    @property
+    def averaging(self) -> float:
+        """How much of the averaged weights stays at each step."""
+        ...
+
+
+def train_averaged(
+    net: Network,
+    optimiser: torch.optim.Optimizer,
+    settings: Schedule,
+    loss: Callable[[], torch.Tensor],
+    log: Callable[[dict[str, float]], None],
+    every: int,
+) -> Network:
+    """Train a network in place and return a copy with its averaged weights.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        In training mode.
+    optimiser : torch.optim.Optimizer
+        Of its weights.
+    settings : Schedule
+        Steps and rates.
+    loss : callable
+        Draws a batch and returns its loss.
+    log : callable
+        Told step, mean loss and seconds.
+    every : int
+        Steps between two such rows.
+    """
+    average = copy.deepcopy(net)
+    started, running = time.monotonic(), 0.0
+    for step in range(settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _share(step, settings.steps)
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        _follow(average, net, min(settings.averaging, (step + 1) / (step + 10)))
+        running += float(value.detach())
+        if step % every == every - 1:
+            log({"step": step + 1, "loss": running / every, "seconds": time.monotonic() - started})
+            running = 0.0
+    return average
+
+
+def _share(step: int, steps: int) -> float:
+    """Warm up over 60 steps, then fall along a cosine."""
+    return min((step + 1) / 60, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, current: torch.nn.Module, keep: float) -> None:
+    """Move the averaged weights, and what layers know of their batches, towards the current ones."""
+    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - keep)
