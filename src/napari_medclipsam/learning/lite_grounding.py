@@ -197,7 +197,8 @@ def train_grounding(
     def loss() -> torch.Tensor:
         rows = [training[next(drawn)] for _ in range(settings.batch)]
         embeddings, vectors, masks, presence = _batch(store, rows, asker, settings.phrases, rng)
-        return grounding_loss(*head(embeddings, vectors), masks, presence)
+        logits, seen = head(embeddings, vectors)
+        return grounding_loss(logits, seen, masks, presence)
 
     average = train_averaged(head, optimiser, settings, loss, log, every=25)
     return average.eval()
