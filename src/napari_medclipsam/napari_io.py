@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_medclipsam.errors import GeometryError, MedclipsamError, OutputError
-from napari_medclipsam.images.dicom import read_dicom
+from napari_medclipsam.errors import GeometryError, ImageError, MedclipsamError, OutputError
 from napari_medclipsam.images.dicom_series import list_series
-from napari_medclipsam.images.io import kind_of, read_image, write_mask
+from napari_medclipsam.images.folders import Found, list_studies
+from napari_medclipsam.images.io import VOLUMES, kind_of, read_image, write_mask
 from napari_medclipsam.images.labels import as_labels
 from napari_medclipsam.images.nifti import read_nifti_frames
 from napari_medclipsam.images.volume import Volume
@@ -23,6 +23,8 @@ from napari_medclipsam.samples import sample_brain
 
 LayerData = tuple[Any, dict[str, Any], str]
 METADATA_KEY = "medclipsam"
+
+_MOST_OPENED = 12
 
 # What a reader function returns when there is nothing to add: napari then adds no layer and raises nothing.
 _NOTHING: list[tuple[None]] = [(None,)]
@@ -136,29 +138,53 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def read_layers(path: str | Sequence[str]) -> list[Any]:
-    """Read a file or DICOM folder to image layers; what can't be read is said in a notification of napari."""
+    """Read a file, or all images of a folder, to layers; what can't be read is said in a notification of napari."""
     assert isinstance(path, (str, os.PathLike))  # `get_reader` takes nothing else
     layers: list[Any] = []
     try:
-        for name, volumes in _images(Path(path)):
-            layers.append(image_layer(volumes, name))
-            for note in volumes[0].notes:
-                _tell(note)
+        found = _named_studies(Path(path))
     except MedclipsamError as error:
         _tell(str(error), is_error=True)
+        return _NOTHING
+    for name, study in found:
+        try:
+            volumes = _volumes(study)
+        except MedclipsamError as error:
+            _tell(str(error), is_error=True)
+            continue
+        layers.append(image_layer(volumes, name))
+        for note in volumes[0].notes:
+            _tell(note)
     return layers or _NOTHING
 
 
-def _images(path: Path) -> list[tuple[str, Sequence[Volume]]]:
-    kind = kind_of(path)
-    if kind == "nifti":
-        return [(path.name.removesuffix(".gz").removesuffix(".nii"), read_nifti_frames(path))]
-    if kind == "dicom" and path.is_dir():
-        series = list_series(path)
-        if len(series) > 1:
-            names = [f"{path.name} {s.description or s.number or n}" for n, s in enumerate(series, start=1)]
-            return [(name, [read_dicom(path, s.uid)]) for name, s in zip(names, series, strict=True)]
-    return [(path.name if path.is_dir() else path.stem, [read_image(path)])]
+def _named_studies(path: Path) -> list[tuple[str, Found]]:
+    """Return what a file or folder holds, with a name for each layer."""
+    listing = list_studies(path)
+    if len(listing.studies) > _MOST_OPENED:
+        raise ImageError(
+            f"{path} holds {len(listing.studies)} images, more than the {_MOST_OPENED} that are opened at once. Drop "
+            "the folder on the page Project of the dock to label them one by one, or open the ones that you want."
+        )
+    if listing.note:
+        _tell(listing.note)
+    names: list[tuple[str, Found]] = []
+    for study in listing.studies:
+        name = study.path.name
+        if study.series_uid is not None and sum(other.path == study.path for other in listing.studies) > 1:
+            series = list_series(study.path)
+            number, chosen = next((n, s) for n, s in enumerate(series, start=1) if s.uid == study.series_uid)
+            name = f"{name} {chosen.description or chosen.number or number}"
+        elif not study.path.is_dir():
+            name = name.removesuffix(".gz").removesuffix(".nii") if name.endswith(VOLUMES) else study.path.stem
+        names.append((name, study))
+    return names
+
+
+def _volumes(study: Found) -> Sequence[Volume]:
+    if kind_of(study.path) == "nifti":
+        return read_nifti_frames(study.path)
+    return [read_image(study.path, series_uid=study.series_uid)]
 
 
 def _tell(message: str, *, is_error: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -120,6 +121,25 @@ def test_a_folder_of_several_dicom_series_opens_all(data_dir: Path) -> None:
     assert len(layers) == 4
     assert len({layer.data.shape for layer in layers}) == 1
     assert all(np.allclose(layer.translate, layers[0].translate, atol=1) for layer in layers)
+
+
+def test_a_folder_opens_every_image_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    for kind in ("show_error", "show_info"):
+        monkeypatch.setattr(f"napari.utils.notifications.{kind}", said.append)
+    scans = tmp_path / "scans"
+    (scans / "below").mkdir(parents=True)
+    write_nifti(scans / "one.nii.gz", np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(scans / "below" / "two.png")
+    (scans / "broken.nii").write_bytes((scans / "one.nii.gz").read_bytes()[:20])
+    (scans / "notes.txt").write_text("hello")
+    layers = [Layer.create(*item) for item in get_reader(str(scans))(str(scans))]
+    assert [layer.name for layer in layers] == ["one", "two"]
+    assert any("notes.txt" in sentence for sentence in said) and any("broken.nii" in sentence for sentence in said)
+    for number in range(12):
+        shutil.copy(scans / "one.nii.gz", scans / f"copy{number}.nii.gz")
+    assert read_layers(str(scans)) == [(None,)]
+    assert "15 images" in said[-1] and "Project" in said[-1]
 
 
 def test_the_sample_is_one_grid() -> None:
