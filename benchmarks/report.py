@@ -159,6 +159,14 @@ def regions() -> str:
     return "\n\n".join(parts)
 
 
+def whole_volume() -> str:
+    """A text on every slice, with and without the glance."""
+    found = read("whole_volume")
+    keys = list(next(iter(found["patients"].values())))
+    rows = [[name, *(row[key] for key in keys)] for name, row in found["patients"].items()]
+    return table(["patient", *keys], rows) + f"\n\n{found['times faster']:.2f} times faster."
+
+
 def questions() -> str:
     """How often a question is answered, and how often rightly at each confidence."""
 
@@ -278,6 +286,7 @@ PARTS = (
     clicks,
     speed,
     propagation,
+    whole_volume,
     window,
     learners,
     gate,

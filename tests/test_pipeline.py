@@ -164,6 +164,33 @@ def test_an_unknown_phrase_is_asked_once_for_a_whole_volume():
     assert not results[3].known and results[3].structures[0].saliency.nearest_phrase
 
 
+class AtAGlance(Both):
+    """Sees at a glance that a picture without bright pixels holds no disk."""
+
+    def ruled_out(self, image, text):
+        if text != "disk" or image.pixels.max() > 100:
+            return None
+        return SaliencyMap(np.zeros(image.shape_yx, np.float32), text, 0.01, False, nearest_phrase="disk")
+
+
+def test_slices_that_are_ruled_out_at_a_glance_are_not_encoded():
+    filled, masks = picture("disk")
+    dim = (filled / 4).astype(filled.dtype)
+    volume = Volume(np.stack([dim, filled, dim]))
+    model = AtAGlance()
+    results = dict(segment_volume(volume, "disk", model, model, window=(0, 255), needs_maps=False))
+    assert model.n_embedded == 1 and np.array_equal(results[1].label_yx > 0, masks["disk"])
+    for index in (0, 2):
+        (answer,) = results[index].structures
+        assert answer.known and not answer.present and answer.presence == 0.01 and not answer.mask_yx.any()
+        assert answer.saliency.values_yx.shape == volume.array_zyx.shape[1:]
+    # Of two structures, one may be there; and who wants maps gets them.
+    for text, needs_maps in (("disk; square", False), ("disk", True)):
+        model = AtAGlance()
+        assert len(list(segment_volume(volume, text, model, model, window=(0, 255), needs_maps=needs_maps))) == 3
+        assert model.n_embedded == 3
+
+
 def test_other_axes_have_their_own_planes():
     volume, _ = stack()
     model = Both()

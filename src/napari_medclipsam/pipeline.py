@@ -18,6 +18,7 @@ from napari_medclipsam.models.contracts import (
     Embedding,
     PromptableSegmenter,
     PromptSet,
+    RulesOut,
     SaliencyMap,
     TextGrounder,
 )
@@ -218,6 +219,7 @@ def segment_volume(
     window: Window = "auto",
     indices: Sequence[int] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    needs_maps: bool = True,
 ) -> Iterator[tuple[int, SliceResult]]:
     """Yield (slice index, result) slice by slice.
 
@@ -239,10 +241,12 @@ def segment_volume(
         Which slices, in this order; all by default.
     cancelled : callable, optional
         Asked before each slice.
+    needs_maps : bool
+        As for `segment_slices`.
     """
     chosen = range(volume.n_slices(axis)) if indices is None else indices
     slices = ((index, volume.slice_pixels(index, axis=axis, window=window)) for index in chosen)
-    yield from segment_slices(slices, text, grounder, segmenter, options, cancelled=cancelled)
+    yield from segment_slices(slices, text, grounder, segmenter, options, cancelled=cancelled, needs_maps=needs_maps)
 
 
 def segment_slices(
@@ -253,6 +257,7 @@ def segment_slices(
     options: PipelineOptions | None = None,
     *,
     cancelled: Callable[[], bool] | None = None,
+    needs_maps: bool = True,
 ) -> Iterator[tuple[int, SliceResult]]:
     """Yield (slice index, result) for slices of any source; see `segment_volume`.
 
@@ -264,6 +269,9 @@ def segment_slices(
         As for `segment_slice`.
     cancelled : callable, optional
         Asked before each slice.
+    needs_maps : bool
+        If not, a slice that a grounder which `RulesOut` finds empty at a glance comes back with an empty saliency map;
+        what is drawn is the same.
     """
     phrases = parse_structures(text)
     refusal: SliceResult | None = None
@@ -271,9 +279,11 @@ def segment_slices(
         if cancelled is not None and cancelled():
             return
         if refusal is not None:
-            result = _empty_result(image.shape_yx, refusal)
+            result = _empty_result(image.shape_yx, [s.saliency for s in refusal.structures])
         elif image.pixels.min() == image.pixels.max():
-            result = _empty_result(image.shape_yx, phrases)
+            result = _empty_result(image.shape_yx, [_nothing(phrase) for phrase in phrases])
+        elif not needs_maps and (answers := _ruled_out(image, phrases, grounder)):
+            result = _empty_result(image.shape_yx, answers)
         else:
             result = segment_slice(image, text, grounder, segmenter, options)
             if not any(s.known for s in result.structures):
@@ -282,12 +292,25 @@ def segment_slices(
         yield index, result
 
 
-def _empty_result(shape_yx: tuple[int, int], like: SliceResult | tuple[str, ...]) -> SliceResult:
-    """Return a result with nothing drawn, for given phrases or with the refusals of another slice."""
-    if isinstance(like, SliceResult):
-        answers = [s.saliency for s in like.structures]
-    else:
-        answers = [SaliencyMap(np.zeros((1, 1), np.float32), phrase, presence=0.0, present=False) for phrase in like]
+def _ruled_out(image: Slice, phrases: Sequence[str], grounder: TextGrounder) -> list[SaliencyMap]:
+    """Return the answers of a grounder that finds none of the phrases at a glance; else nothing."""
+    if not isinstance(grounder, RulesOut):
+        return []
+    answers = []
+    for phrase in phrases:
+        answer = grounder.ruled_out(image, phrase)
+        if answer is None:
+            return []
+        answers.append(answer)
+    return answers
+
+
+def _nothing(phrase: str) -> SaliencyMap:
+    return SaliencyMap(np.zeros((1, 1), np.float32), phrase, presence=0.0, present=False)
+
+
+def _empty_result(shape_yx: tuple[int, int], answers: Sequence[SaliencyMap]) -> SliceResult:
+    """Return a result with nothing drawn, for the answers of a glance or the refusals of another slice."""
     structures = tuple(
         StructureResult(
             label,

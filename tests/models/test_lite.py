@@ -15,7 +15,7 @@ from PIL import Image
 from napari_medclipsam.errors import ImageError, ModelError, PromptError
 from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.models.contracts import KnowsStructures, PromptableSegmenter, PromptSet, TextGrounder
+from napari_medclipsam.models.contracts import KnowsStructures, PromptableSegmenter, PromptSet, RulesOut, TextGrounder
 from napari_medclipsam.models.embedding_cache import EmbeddingCache
 from napari_medclipsam.models.lite.model import LiteModel
 from napari_medclipsam.models.lite.preprocess import CANVAS, Fit, from_canvas, to_canvas
@@ -50,6 +50,25 @@ def test_all_presences_at_once_are_those_of_single_maps(lite: LiteModel, data_di
         single = {structure: lite.saliency(image, structure).presence for structure in asked}
         assert {structure: found[structure] for structure in asked} == pytest.approx(single, abs=1e-5)
     assert isinstance(lite, KnowsStructures)
+
+
+def test_what_is_ruled_out_at_a_glance_is_not_encoded(lite: LiteModel, data_dir: Path) -> None:
+    brain, _ = row(data_dir, "brain_mri", "1260")
+    # Changed, so that no other test has encoded it.
+    brain = Slice(np.ascontiguousarray(brain.pixels[::-1]))
+    encoded: list[np.ndarray] = []
+    encode, lite._encode = lite._encode, lambda canvas, cancelled=None: encoded.append(canvas) or encode(canvas)
+    try:
+        answer = lite.ruled_out(brain, "colon polyp")
+        assert answer is not None and answer.known and not answer.present and answer.presence < 0.01
+        assert not answer.values_yx.any() and answer.values_yx.shape == brain.shape_yx
+        assert lite.ruled_out(brain, "brain tumor") is None, "it is there"
+        assert lite.ruled_out(brain, "gizmo") is None, "nothing is known of it"
+        assert not encoded
+        assert not lite.saliency(brain, "colon polyp").present and len(encoded) == 1
+    finally:
+        lite._encode = encode
+    assert isinstance(lite, RulesOut)
 
 
 def test_phrases_name_a_structure_and_its_kind(lite: LiteModel) -> None:

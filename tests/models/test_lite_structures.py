@@ -46,3 +46,11 @@ def test_only_what_was_taught_is_joined() -> None:
     assert drawn.joined_map("lungs", head) is head and drawn.joined_map("", head) is head
     joined = drawn.joined_presences(["lungs", "polyp", ""], torch.tensor([4.0, 4.0, 4.0]))
     assert joined[[0, 2]].tolist() == [4.0, 4.0] and -2.0 < joined[1] < 1.0
+
+
+def test_only_what_no_head_could_lift_is_ruled_out() -> None:
+    drawn = Drawn(torch.zeros(N, 4, 4), torch.full((N,), -9.0), frozenset({"polyp"}))
+    highest = torch.tensor([12.0])
+    joined = float(drawn.joined_presences(["polyp"], highest)[0])
+    assert drawn.rules_out("polyp", joined + 0.1) and not drawn.rules_out("polyp", joined - 0.1)
+    assert not drawn.rules_out("lungs", 99.0) and not drawn.rules_out("", 99.0)

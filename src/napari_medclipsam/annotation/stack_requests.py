@@ -193,7 +193,8 @@ class VolumeRequest:
         certainties: dict[int, dict[str, Certainty]] = {}
         known = False
         asked = watched(grounder, visit.part, cancelled)
-        for index, result in visit.until_cancelled(segment_slices(slices, self.text, asked, segmenter, self.options)):
+        results = segment_slices(slices, self.text, asked, segmenter, self.options, needs_maps=False)
+        for index, result in visit.until_cancelled(results):
             known |= result.known
             answers = stored_answers(result, turn)
             certainties[index] = {a.saliency.text: a.certainty for a in answers}

@@ -65,7 +65,14 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
     report = Report(str(source), request.text, seconds={"load": time.perf_counter() - start})
     run = _Run(view, report, keep_saliency=saliency_path is not None)
     slices = segment_volume(
-        view.turned, request.text, request.grounder, request.segmenter, request.options, window=request.window
+        view.turned,
+        request.text,
+        request.grounder,
+        request.segmenter,
+        request.options,
+        window=request.window,
+        # A single image is answered in full, its specificity too.
+        needs_maps=saliency_path is not None or view.turned.n_slices() == 1,
     )
     for index, result in slices:
         run.add(index, result)

@@ -264,6 +264,15 @@ class KnowsStructures(KnowsPhrases, Protocol):
 
 
 @runtime_checkable
+class RulesOut(Protocol):
+    """A text grounder that sees at a glance, for a small part of the cost, that something is not in a slice."""
+
+    def ruled_out(self, image: Slice, text: str) -> SaliencyMap | None:
+        """Return an empty map for what is not in the slice beyond doubt, else None: then `saliency` is to be asked."""
+        ...
+
+
+@runtime_checkable
 class RegionEncoder(TextImageEncoder, Protocol):
     """A text–image encoder that can also look at a part of an image, in its context.
 

@@ -145,8 +145,7 @@ class LiteModel:
 
     def _features(self, key: str, canvas: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
         encoded = self._encode(canvas, cancelled)
-        # As the cache will give it back.
-        canvas = canvas.astype(np.float16).astype(np.float32)
+        canvas = _as_cached(canvas)
         self._drawn(key, lambda: canvas)
         return np.concatenate([encoded, torch.nn.functional.pixel_unshuffle(torch.from_numpy(canvas), FOLD).numpy()])
 
@@ -221,6 +220,21 @@ class LiteModel:
         # Of the head alone: only it heard the phrase.
         specificity = _difference(logits[0].sigmoid().cpu().numpy(), seen.null_values)
         return SaliencyMap(map_yx, text, score, score >= 0.5, True, specificity)
+
+    @torch.inference_mode()
+    def ruled_out(self, image: Slice, text: str) -> SaliencyMap | None:
+        """See `RulesOut`: the slice is not encoded for it."""
+        familiarity = self._familiarity(" ".join(text.split()))
+        if not familiarity.known:
+            return None
+        offset = self._offset(familiarity.structure)
+        key = embedding_key(image, self._encoder_hash, VERSION)
+        drawn = self._drawn(key, lambda: _as_cached(to_canvas(image.pixels)))
+        if not drawn.rules_out(familiarity.structure, offset):
+            return None
+        presence = float((drawn.presence(familiarity.structure) - offset).sigmoid())
+        empty = np.zeros(image.shape_yx, np.float32)
+        return SaliencyMap(empty, text, presence, False, nearest_phrase=familiarity.nearest_phrase)
 
     def nearest_known(self, text: str) -> tuple[bool, str]:
         """See `KnowsPhrases`."""
@@ -363,6 +377,11 @@ class LiteModel:
             prepared = self._clicks.prepare(embedding.features)
             self._clicked = (embedding.key, prepared)
         return prepared
+
+
+def _as_cached(canvas: np.ndarray) -> np.ndarray:
+    """A canvas as the cache will give it back, in half precision: answers are not to depend on who asked first."""
+    return canvas.astype(np.float16).astype(np.float32)
 
 
 def _difference(values: np.ndarray, null_values: np.ndarray) -> float:

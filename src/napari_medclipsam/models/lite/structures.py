@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Best of 0.3, 0.5, 0.7 and 1 on the pictures held out.
 _SHARE = 0.7
 
+# No more than 11.4 on the pictures held out.
+_HIGHEST_OF_HEAD = 12.0
+
 _ORDER = {name: position for position, name in enumerate(STRUCTURE_REGIONS)}
 
 
@@ -52,9 +55,19 @@ class Drawn:
             return logits_yx
         return logits_yx.lerp(self.logits_nyx[_ORDER[structure]], _SHARE)
 
+    def rules_out(self, structure: str, offset: float) -> bool:
+        """Return whether no answer of the head could lift a structure's joined presence to `offset`."""
+        if structure not in self.taught:
+            return False
+        return bool(self.joined_presences([structure], torch.tensor([_HIGHEST_OF_HEAD]))[0] < offset)
+
+    def presence(self, structure: str) -> torch.Tensor:
+        """Return the network's own presence logit of a structure that it was taught."""
+        return self.presences[_ORDER[structure]]
+
     def joined_presences(self, structures: Sequence[str], logits: torch.Tensor) -> torch.Tensor:
         """Return the head's presence logits, (len(structures),), and the network's as one."""
-        own = [self.presences[_ORDER[name]] if name in self.taught else logits[k] for k, name in enumerate(structures)]
+        own = [self.presence(name) if name in self.taught else logits[k] for k, name in enumerate(structures)]
         return logits.lerp(torch.stack(own), _SHARE)
 
 
