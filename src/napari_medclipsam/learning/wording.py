@@ -127,9 +127,10 @@ def estimate(learner: str, n_slices: int, budget_s: float, versions: Sequence[Ve
 
 
 def gain_words(version: Version) -> str:
-    """Return what a version is better by: "+4.1 Dice points"; "" where that was not measured."""
-    total = _gate(version).get("total")
-    return "" if not total else f"{total['gain'] * _POINTS:+.1f} Dice points"
+    """Return what a version is better by: "+4.1 points of Dice"; "" where that was not measured."""
+    gate = _gate(version)
+    total = gate.get("total")
+    return "" if not total else f"{total['gain'] * _POINTS:+.1f} points of {gate.get('figure', DICE.figure)}"
 
 
 def interval_words(version: Version) -> str:
