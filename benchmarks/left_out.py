@@ -5,8 +5,8 @@
 
 The second takes WORK, the subfolder of that name which any run of the first leaves behind, and makes the head and the
 click decoder in fewer steps (the defaults are those of docs/benchmarks.md; without --clicks the decoder is that of
-LiteMedSAM, which knows boxes alone; no refiner, no thresholds of presence). A part that is there already is not made
-again. Both write what `left_out_model` loads.
+LiteMedSAM, which knows boxes alone; no click network, no thresholds of presence). A part that is there already is not
+made again. Both write what `left_out_model` loads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.lite_calibration import calibrate_known
-from napari_medclipsam.learning.lite_clicks import ClickSettings, Stage, train_clicks
+from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
 from napari_medclipsam.learning.lite_grounding import GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_training import _frozen_parts, asker_of
 from napari_medclipsam.learning.lite_views import ViewStore
@@ -102,9 +102,9 @@ def train(work: Path, out: Path, sets: list[str], head_steps: int, click_steps: 
         document = {"calibration": json.dumps(asdict(calibration))}
         save_tensors(out / "grounding.safetensors", head.state_dict() | phrases, document)
     if not (out / "clicks.safetensors").exists():
-        decoder = ClickDecoder(load_litemedsam(frozen["lite_medsam.pth"]))
-        stages = Stage(click_steps, 1.5e-4, 0.97, CLICK_ROUNDS), Stage(0, 0.0, 0.0, (1,))
-        decoder = train_clicks(store, decoder, ClickSettings(*stages), log)
+        decoder = ClickDecoder(load_litemedsam(frozen["lite_medsam.pth"]), share=0.0)
+        settings = ClickSettings(steps=click_steps, averaging=0.97, rounds=CLICK_ROUNDS)
+        decoder = train_clicks(store, decoder, settings, log)
         save_tensors(out / "clicks.safetensors", decoder.state_dict())
 
 

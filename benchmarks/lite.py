@@ -106,7 +106,8 @@ def clicks(data: Path) -> dict[str, Any]:
 
     model = load("lite")
     paths = {path.name: path for path in verified_paths(find_entry("lite")).values()}
-    original = build_clicks(ClickDecoder(load_litemedsam(paths["lite_medsam.pth"])).eval(), model._device.type)
+    decoder = ClickDecoder(load_litemedsam(paths["lite_medsam.pth"]), share=0.0).eval()
+    original = build_clicks(lambda: decoder, model._device.type)
     trained = model._clicks
     found: dict[str, Any] = {}
     for name in CLICK_SETS:

@@ -43,7 +43,7 @@ def features() -> np.ndarray:
 @pytest.fixture(scope="module")
 def runner(decoder: ClickDecoder) -> ClickRunner:
     pytest.importorskip("openvino")
-    return build_clicks(decoder, "cpu")
+    return build_clicks(lambda: decoder, "cpu")
 
 
 @pytest.mark.parametrize("corrects", [False, True], ids=["start", "correct"])
@@ -61,7 +61,7 @@ def test_equals_the_trained_network(
     assert iou == pytest.approx(expected_iou, abs=1e-4)
 
 
-def test_the_refiner_is_at_work(runner: ClickRunner, features: np.ndarray) -> None:
+def test_the_picture_itself_is_seen(runner: ClickRunner, features: np.ndarray) -> None:
     points, labels = torch.tensor(PROMPTS["one click"][0]), torch.tensor([1])
     prepared = runner.prepare(features)
     rows, canvas = prepared
@@ -75,8 +75,8 @@ def test_order_alone_changes_nothing(decoder: ClickDecoder, features: np.ndarray
     points, labels = torch.tensor([PROMPTS["box"][0]]), torch.tensor([PROMPTS["box"][1]])
     embedding = torch.from_numpy(features[None, :256])
     with torch.inference_mode():
-        expected, _, _ = decoder.decode(embedding, points, labels, torch.full((1, 1, CANVAS, CANVAS), float("nan")))
-        found, _ = FewTokens(decoder)(embedding.flatten(2).transpose(1, 2), points, labels)
+        expected, _ = decoder.decode(embedding, points, labels, torch.full((1, 1, CANVAS, CANVAS), float("nan")))
+        found, _ = FewTokens(decoder).decode(embedding.flatten(2).transpose(1, 2), points, labels)
     assert (found - expected).abs().max() < 1e-3
 
 

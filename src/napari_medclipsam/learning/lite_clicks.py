@@ -7,9 +7,6 @@ previous mask as a prompt, up to eight rounds (the protocol of Kirillov et al. 2
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +16,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from napari_medclipsam.learning.lite_samples import STRUCTURES
+from napari_medclipsam.learning.lite_schedule import Schedule, Told, train_averaged
 from napari_medclipsam.learning.lite_views import ViewStore
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.preprocess import CANVAS
@@ -30,36 +28,22 @@ SMALLEST_OBJECT = 20
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One part of the training.
+class ClickSettings(Schedule):
+    """How the decoder is trained; see `Schedule`.
 
     Parameters
     ----------
-    steps : int
-        Batches of objects, each played through several rounds.
-    learning_rate : float
-        Its peak, after a warm-up and before a fall along a cosine.
-    averaging : float
-        How much of the averaged weights, which are the ones kept, stays at each step.
     rounds : tuple of int
-        How often an object is prompted; one of them is drawn for each batch.
+        How often objects are prompted, each round a step; one of them is drawn for each batch of objects.
     """
 
-    steps: int
-    learning_rate: float
-    averaging: float
-    rounds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ClickSettings:
-    """How the decoder is trained: first LiteMedSAM's own parts, then, with those frozen, the refiner."""
-
-    # Most objects need few clicks; now and then a long correction is played through.
-    decoder: Stage = Stage(850, 1.5e-4, 0.99, (1,) * 7 + (2,) * 10 + (3,) * 7 + (8,))
-    refiner: Stage = Stage(800, 1.5e-3, 0.99, (1, 2, 2, 3, 3, 3, 5, 5))
+    steps: int = 1900
     batch: int = 4
-    seed: int = 0
+    learning_rate: float = 1.5e-4
+    weight_decay: float = 0.01
+    averaging: float = 0.995
+    # Most objects need few clicks; now and then a long correction is played through.
+    rounds: tuple[int, ...] = (1,) * 7 + (2,) * 10 + (3,) * 7 + (8,)
 
 
 @dataclass
@@ -191,10 +175,8 @@ def click_loss(
     return each.mean() if weights is None else (each * weights).mean()
 
 
-def train_clicks(
-    store: ViewStore, decoder: ClickDecoder, settings: ClickSettings, log: Callable[[dict[str, float]], None]
-) -> ClickDecoder:
-    """Fine-tune a decoder and return its averaged weights.
+def train_clicks(store: ViewStore, decoder: ClickDecoder, settings: ClickSettings, log: Told) -> ClickDecoder:
+    """Fine-tune LiteMedSAM's part of a decoder and return its averaged weights.
 
     Parameters
     ----------
@@ -208,51 +190,26 @@ def train_clicks(
         Told a row of figures now and then.
     """
     torch.manual_seed(settings.seed)
+    # The click network learns apart, from the pictures themselves.
+    decoder.eval().requires_grad_(True).net.requires_grad_(False)
+    losses = _losses(store, decoder, settings)
+    return train_averaged(decoder, settings, lambda: next(losses), log).requires_grad_(False)
+
+
+def _losses(store: ViewStore, decoder: ClickDecoder, settings: ClickSettings) -> Iterator[torch.Tensor]:
+    """Play with one batch of objects after the other."""
     rng = np.random.default_rng(settings.seed)
-    decoder = _train_stage(store, decoder, settings.decoder, settings.batch, rng, log, refining=False)
-    return _train_stage(store, decoder, settings.refiner, settings.batch, rng, log, refining=True)
-
-
-def _train_stage(
-    store: ViewStore,
-    decoder: ClickDecoder,
-    stage: Stage,
-    batch: int,
-    rng: np.random.Generator,
-    log: Callable[[dict[str, float]], None],
-    *,
-    refining: bool,
-) -> ClickDecoder:
-    """Train LiteMedSAM's parts, or with `refining` the refiner alone; see `train_clicks`."""
-    decoder.eval().requires_grad_(not refining)
-    decoder.refiner.requires_grad_(refining)
-    trained = [p for p in decoder.parameters() if p.requires_grad]
-    average = copy.deepcopy(decoder)
-    optimiser = torch.optim.AdamW(trained, stage.learning_rate, weight_decay=0.01)
     objects = _objects(store, rng)
-    started, running = time.monotonic(), [0.0, 0]
-    for step in range(stage.steps):
-        chosen = [next(objects) for _ in range(batch)]
+
+    def predict(embeddings: torch.Tensor, _: torch.Tensor, *prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return decoder.decode(embeddings, *prompts)
+
+    while True:
+        chosen = [next(objects) for _ in range(settings.batch)]
         turns = [first_turn(target, rng) for _, target in chosen]
         pictures = _pictures(store, [row for row, _ in chosen])
-        rate = stage.learning_rate * min((step + 1) / 40, 0.5 * (1 + math.cos(math.pi * step / stage.steps)) + 0.02)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        for _ in range(int(rng.choice(stage.rounds))):
-            loss = play_round(_stage_predict(decoder, refining), pictures, turns, rng)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimiser.step()
-            running = [running[0] + float(loss.detach()), running[1] + 1]
-        keep = min(stage.averaging, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for old, new in zip(average.parameters(), decoder.parameters(), strict=True):
-                old.lerp_(new, 1 - keep)
-        if step % 20 == 19:
-            log({"step": step + 1, "loss": running[0] / running[1], "seconds": time.monotonic() - started})
-            running = [0.0, 0]
-    return average.eval().requires_grad_(False)
+        for _ in range(int(rng.choice(settings.rounds))):
+            yield play_round(predict, pictures, turns, rng)
 
 
 def _objects(store: ViewStore, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
@@ -270,19 +227,6 @@ def _pictures(store: ViewStore, rows: list[int]) -> tuple[torch.Tensor, torch.Te
     embeddings = np.stack([store.embeddings[i] for i in rows]).astype(np.float32)
     canvases = np.stack([store.canvases[i] for i in rows]).astype(np.float32) / 255
     return torch.from_numpy(embeddings), torch.from_numpy(canvases)
-
-
-def _stage_predict(decoder: ClickDecoder, refining: bool) -> Predict:
-    def predict(
-        embeddings: torch.Tensor, canvases: torch.Tensor, *prompts: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.set_grad_enabled(not refining):
-            logits, estimated, features = decoder.decode(embeddings, *prompts)
-        if refining:
-            logits = decoder.refiner(canvases, logits, features, *prompts[:2])
-        return logits, estimated
-
-    return predict
 
 
 def play_round(

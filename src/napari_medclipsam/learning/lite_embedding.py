@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from napari_medclipsam.learning.clip_losses import ContrastSettings, contrastive
 from napari_medclipsam.learning.lite_captions import Concepts, caption, table
 from napari_medclipsam.learning.lite_grounding import SHARES
 from napari_medclipsam.learning.lite_region_views import RegionStore
-from napari_medclipsam.learning.lite_schedule import train_averaged
+from napari_medclipsam.learning.lite_schedule import Schedule, Told, train_averaged
 from napari_medclipsam.learning.lite_views import View
 from napari_medclipsam.models.lite.regions import SEEN, RegionHeads, Standard
 
@@ -28,15 +29,13 @@ HELD_OUT_FILMS = (18, 40)
 
 
 @dataclass(frozen=True)
-class EmbeddingSettings:
-    """How the heads are trained.
+class EmbeddingSettings(Schedule):
+    """How the heads are trained; see `Schedule`.
 
     Parameters
     ----------
-    steps, batch, regions : int
-        Batches, pictures a batch, regions a picture.
-    learning_rate, weight_decay, averaging : float
-        As in `GroundingSettings`.
+    regions : int
+        Of each picture.
     loss : str
         Contrastive loss of captions and names; see `clip_losses.LOSSES`.
     temperature : float
@@ -45,23 +44,20 @@ class EmbeddingSettings:
         Weights of the softmax between concepts and of the contrastive loss; λ, that of region names in the latter.
     sharpness : float
         What cosines are multiplied with in the softmax of concepts.
-    seed : int
-        Chooses weights, pictures, regions and phrasings.
     """
 
     steps: int = 1000
     batch: int = 48
-    regions: int = 3
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     averaging: float = 0.995
+    regions: int = 3
     loss: str = "dhn-nce"
     temperature: float = 0.1
     concepts: float = 1.0
     contrast: float = 0.1
     names: float = 1.0
     sharpness: float = 14.0
-    seed: int = 0
 
 
 class Taught:
@@ -252,9 +248,7 @@ def batch_loss(
     return settings.concepts * loss + settings.contrast * total
 
 
-def train_embedding(
-    taught: Taught, rows: Sequence[int], settings: EmbeddingSettings, log: Callable[[dict[str, float]], None]
-) -> RegionHeads:
+def train_embedding(taught: Taught, rows: Sequence[int], settings: EmbeddingSettings, log: Told) -> RegionHeads:
     """Train the heads on the views in `rows` and return their averaged weights.
 
     Parameters
@@ -272,20 +266,17 @@ def train_embedding(
     rng = np.random.default_rng(settings.seed)
     heads = RegionHeads().train()
     measure(heads, taught.store, rows)
-    decayed = [p for p in heads.parameters() if p.ndim > 1]
-    plain = [p for p in heads.parameters() if p.ndim < 2]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        settings.learning_rate,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in heads.parameters() if p.ndim > 1]},
+        {"params": [p for p in heads.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
     weights = view_weights(taught, rows)
 
     def loss() -> torch.Tensor:
         chosen = [int(row) for row in rng.choice(rows, settings.batch, p=weights)]
         return batch_loss(heads, taught, make_batch(taught, chosen, settings.regions, rng), settings, rng)
 
-    average = train_averaged(heads, optimiser, settings, loss, log, every=50)
-    return average.eval().requires_grad_(False)
+    return train_averaged(heads, settings, loss, log, every=50, groups=groups).requires_grad_(False)
 
 
 def view_weights(taught: Taught, rows: Sequence[int]) -> np.ndarray:

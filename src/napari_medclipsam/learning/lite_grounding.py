@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_medclipsam.learning.lite_samples import GROUPS, STRUCTURE_REGIONS, STRUCTURES, Sample
-from napari_medclipsam.learning.lite_schedule import train_averaged
+from napari_medclipsam.learning.lite_schedule import Schedule, Told, train_averaged
 from napari_medclipsam.learning.lite_views import View, ViewStore
 from napari_medclipsam.models.lite.grounding import GRID, GroundingHead
 from napari_medclipsam.models.lite.phrases import PhraseBook
@@ -30,34 +30,21 @@ SHARES = {
 
 
 @dataclass(frozen=True)
-class GroundingSettings:
-    """How the head is trained.
+class GroundingSettings(Schedule):
+    """How the head is trained; see `Schedule`.
 
     Parameters
     ----------
-    steps : int
-        Batches.
-    batch : int
-        Pictures a batch.
     phrases : int
-        Phrases asked of each picture.
-    learning_rate : float
-        Its peak, after a warm-up and before a fall along a cosine.
-    weight_decay : float
-        Of AdamW.
-    averaging : float
-        How much of the averaged weights, which are the ones kept, stays at each step.
-    seed : int
-        Chooses weights, pictures and phrases.
+        Asked of each picture.
     """
 
     steps: int = 3600
     batch: int = 12
-    phrases: int = 2
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.03
     averaging: float = 0.996
-    seed: int = 0
+    phrases: int = 2
 
 
 class Asker:
@@ -171,9 +158,7 @@ def grounding_loss(
     return whole + (dice * there).sum() / there.sum().clamp(min=1)
 
 
-def train_grounding(
-    store: ViewStore, asker: Asker, settings: GroundingSettings, log: Callable[[dict[str, float]], None]
-) -> GroundingHead:
+def train_grounding(store: ViewStore, asker: Asker, settings: GroundingSettings, log: Told) -> GroundingHead:
     """Train the head and return its averaged weights.
 
     Parameters
@@ -190,7 +175,6 @@ def train_grounding(
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     head = GroundingHead().to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     training = store.rows(validation=False)
     drawn = by_share([store.views[i].dataset for i in training], rng)
 
@@ -200,8 +184,7 @@ def train_grounding(
         logits, seen = head(embeddings, vectors)
         return grounding_loss(logits, seen, masks, presence)
 
-    average = train_averaged(head, optimiser, settings, loss, log, every=25)
-    return average.eval()
+    return train_averaged(head, settings, loss, log)
 
 
 def by_share(datasets: Sequence[str], rng: np.random.Generator) -> Iterator[int]:

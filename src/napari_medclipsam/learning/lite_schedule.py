@@ -6,48 +6,59 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
+Told = Callable[[dict[str, float]], None]
+"""Told a row of figures now and then."""
 
-class Schedule(Protocol):
-    """The settings that every part has."""
 
-    @property
-    def steps(self) -> int:
-        """Batches."""
-        ...
+@dataclass(frozen=True)
+class Schedule:
+    """How a part is trained.
 
-    @property
-    def learning_rate(self) -> float:
-        """Its peak."""
-        ...
+    Parameters
+    ----------
+    steps : int
+        Batches.
+    batch : int
+        Pictures a batch.
+    learning_rate : float
+        Its peak, after a warm-up and before a fall along a cosine.
+    weight_decay : float
+        Of AdamW.
+    averaging : float
+        How much of the averaged weights, which are the ones kept, stays at each step.
+    seed : int
+        Chooses weights, pictures, changes and what is asked of them.
+    """
 
-    @property
-    def averaging(self) -> float:
-        """How much of the averaged weights stays at each step."""
-        ...
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    averaging: float
+    seed: int = 0
 
 
 def train_averaged(
     net: Network,
-    optimiser: torch.optim.Optimizer,
     settings: Schedule,
     loss: Callable[[], torch.Tensor],
-    log: Callable[[dict[str, float]], None],
-    every: int,
+    log: Told,
+    every: int = 25,
+    groups: list[dict[str, Any]] | None = None,
 ) -> Network:
-    """Train a network in place and return a copy with its averaged weights.
+    """Train a network in place and return a copy with its averaged weights, in evaluation mode.
 
     Parameters
     ----------
     net : torch.nn.Module
         In training mode.
-    optimiser : torch.optim.Optimizer
-        Of its weights.
     settings : Schedule
         Steps and rates.
     loss : callable
@@ -56,7 +67,11 @@ def train_averaged(
         Told step, mean loss and seconds.
     every : int
         Steps between two such rows.
+    groups : list of dict, optional
+        Of AdamW; by default all weights that are not frozen, decayed alike.
     """
+    weights: Any = groups or [p for p in net.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=settings.weight_decay)
     average = copy.deepcopy(net)
     started, running = time.monotonic(), 0.0
     for step in range(settings.steps):
@@ -72,7 +87,7 @@ def train_averaged(
         if step % every == every - 1:
             log({"step": step + 1, "loss": running / every, "seconds": time.monotonic() - started})
             running = 0.0
-    return average
+    return average.eval()
 
 
 def _share(step: int, steps: int) -> float:

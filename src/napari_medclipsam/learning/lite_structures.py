@@ -5,7 +5,7 @@ Pictures are changed anew each time they are drawn, which the stored embeddings 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from napari_medclipsam.errors import ModelError
 from napari_medclipsam.files import sha256_of
 from napari_medclipsam.learning.lite_grounding import by_share, grounding_loss, known_absent
 from napari_medclipsam.learning.lite_samples import STRUCTURES, Sample
-from napari_medclipsam.learning.lite_schedule import train_averaged
+from napari_medclipsam.learning.lite_schedule import Schedule, Told, train_averaged
 from napari_medclipsam.learning.lite_views import on_canvas, seen
 from napari_medclipsam.models.lite.grounding import GRID
 from napari_medclipsam.models.lite.preprocess import to_canvas
@@ -31,31 +31,14 @@ _SLIVER = 12
 
 
 @dataclass(frozen=True)
-class StructureSettings:
-    """How the network is trained.
-
-    Parameters
-    ----------
-    steps : int
-        Batches.
-    batch : int
-        Pictures a batch.
-    learning_rate : float
-        Its peak, after a warm-up and before a fall along a cosine.
-    weight_decay : float
-        Of AdamW.
-    averaging : float
-        How much of the averaged weights, which are the ones kept, stays at each step.
-    seed : int
-        Chooses weights, pictures and changes.
-    """
+class StructureSettings(Schedule):
+    """How the network is trained; see `Schedule`."""
 
     steps: int = 2700
     batch: int = 16
     learning_rate: float = 7e-4
     weight_decay: float = 0.02
     averaging: float = 0.997
-    seed: int = 0
 
 
 def imagenet_weights() -> dict[str, torch.Tensor]:
@@ -115,7 +98,7 @@ def _lesson(sample: Sample, seed: int) -> _Lesson:
 def train_structures(
     samples: list[Sample],
     settings: StructureSettings,
-    log: Callable[[dict[str, float]], None],
+    log: Told,
     left_out: Collection[str] = (),
 ) -> StructureNet:
     """Train the network and return its averaged weights.
@@ -140,24 +123,24 @@ def train_structures(
     taught = [s for s in samples if not s.validation and s.dataset not in left_out]
     net = StructureNet().to(memory_format=torch.channels_last)
     net.encoder.load_state_dict(imagenet_weights(), strict=False)
-    _freeze(net)
-    optimiser = torch.optim.AdamW(
-        [p for p in net.parameters() if p.requires_grad], settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    freeze_early(net)
     batches = _batches(taught, settings)
 
     def loss() -> torch.Tensor:
         canvases, *rest = next(batches)
         return grounding_loss(*net(canvases.contiguous(memory_format=torch.channels_last)), *rest)
 
-    average = train_averaged(net, optimiser, settings, loss, log, every=25)
-    return average.eval().requires_grad_(False)
+    return train_averaged(net, settings, loss, log).requires_grad_(False)
 
 
-def _freeze(net: StructureNet) -> None:
-    """Keep edges and textures as ImageNet taught them; at their size they would cost half of the training."""
+def freeze_early(net: torch.nn.Module) -> None:
+    """Put a network in training mode, but keep edges and textures as ImageNet taught them to its encoder.
+
+    At their size they would cost half of the training.
+    """
     net.train()
-    for part in (net.encoder.conv_stem, net.encoder.bn1, *net.encoder.blocks[:_FROZEN_STAGES]):
+    encoder: Any = net.encoder
+    for part in (encoder.conv_stem, encoder.bn1, *encoder.blocks[:_FROZEN_STAGES]):
         part.requires_grad_(False).eval()
 
 

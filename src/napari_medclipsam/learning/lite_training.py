@@ -19,16 +19,18 @@ from napari_medclipsam.errors import ModelError
 from napari_medclipsam.files import sha256_of
 from napari_medclipsam.learning.lite_calibration import calibrate_known, calibrate_presence, click_figures
 from napari_medclipsam.learning.lite_captions import Concepts, read_films
+from napari_medclipsam.learning.lite_click_net import ClickNetSettings, train_click_net
 from napari_medclipsam.learning.lite_clicks import ClickSettings, train_clicks
 from napari_medclipsam.learning.lite_embedding import EmbeddingSettings, Taught, parted, train_embedding
 from napari_medclipsam.learning.lite_embedding_scale import calibrate_scale
 from napari_medclipsam.learning.lite_grounding import Asker, GroundingSettings, train_grounding
 from napari_medclipsam.learning.lite_region import fit_region
 from napari_medclipsam.learning.lite_region_views import pool_views
-from napari_medclipsam.learning.lite_samples import GROUPS, collect
+from napari_medclipsam.learning.lite_samples import GROUPS, Sample, collect
 from napari_medclipsam.learning.lite_structures import StructureSettings, train_structures
 from napari_medclipsam.learning.lite_views import ViewStore, encode_views
 from napari_medclipsam.learning.tensors import halved, save_tensors
+from napari_medclipsam.models.lite.click_net import ClickNet
 from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import build_encoder, load_litemedsam
 from napari_medclipsam.models.lite.grounding import GroundingHead
@@ -60,8 +62,8 @@ class LiteSettings:
     left_out : tuple of str
         Data sets that nothing is learnt from, as `lite_samples.GROUPS` names them. What only they show is never asked
         for in training, and its phrases stay known: the model answers them by what it has made of others.
-    grounding, structures, clicks, embedding
-        Of the head, of the network that reads structures, of the decoder and of the region heads.
+    grounding, structures, clicks, click_net, embedding
+        Of the head, of the network that reads structures, of the decoder, of the click network and of the region heads.
     """
 
     seed: int = 0
@@ -70,6 +72,7 @@ class LiteSettings:
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     structures: StructureSettings = field(default_factory=StructureSettings)
     clicks: ClickSettings = field(default_factory=ClickSettings)
+    click_net: ClickNetSettings = field(default_factory=ClickNetSettings)
     embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
 
     @classmethod
@@ -92,6 +95,7 @@ class LiteSettings:
             grounding=GroundingSettings(seed=seed),
             structures=StructureSettings(seed=seed),
             clicks=ClickSettings(seed=seed),
+            click_net=ClickNetSettings(seed=seed),
             embedding=EmbeddingSettings(seed=seed),
         )
 
@@ -136,8 +140,10 @@ def train_lite(
     )
     store = ViewStore(work, settings.left_out)
     head = _grounding(work, store, texts, settings.grounding, log)
-    _structures(data, output / "structures.safetensors", store, settings, log)
+    samples = list(collect(data, settings.seed))[: settings.views]
+    _structures(samples, output / "structures.safetensors", store, settings, log)
     decoder = _clicks(work, store, ClickDecoder(litemedsam), settings.clicks, log)
+    decoder.net = _click_net(samples, work, load_file(output / "structures.safetensors"), settings, log)
     embed_regions(data, output, store, texts, frozen["lite_medsam.pth"], settings.embedding, log.row)
     calibrate(output, store, head, texts, log.row)
     log.row({"clicks, validation": click_figures(decoder, store, CLICK_DATASETS)})
@@ -205,10 +211,9 @@ def _grounding(
     return head
 
 
-def _structures(data: Path, path: Path, store: ViewStore, settings: LiteSettings, log: _Log) -> None:
+def _structures(samples: list[Sample], path: Path, store: ViewStore, settings: LiteSettings, log: _Log) -> None:
     if path.exists():
         return
-    samples = list(collect(data, settings.seed))[: settings.views]
     net = train_structures(samples, settings.structures, lambda row: log.row({"structures": row}), settings.left_out)
     save_tensors(path, halved(net.state_dict()), {"taught": json.dumps(sorted(store.shown()))})
 
@@ -230,6 +235,21 @@ def _clicks(work: Path, store: ViewStore, decoder: ClickDecoder, settings: Click
     decoder = train_clicks(store, decoder, settings, lambda row: log.row({"clicks": row}))
     save_tensors(path, decoder.state_dict())
     return decoder
+
+
+def _click_net(
+    samples: list[Sample], work: Path, start: dict[str, torch.Tensor], settings: LiteSettings, log: _Log
+) -> ClickNet:
+    path = work / "click-net.safetensors"
+    if path.exists():
+        net = ClickNet()
+        net.load_state_dict(load_file(path))
+        return net.eval().requires_grad_(False)
+    net = train_click_net(
+        samples, start, settings.click_net, lambda row: log.row({"click network": row}), settings.left_out
+    )
+    save_tensors(path, net.state_dict())
+    return net
 
 
 def calibrate(

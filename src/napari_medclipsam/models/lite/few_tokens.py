@@ -8,6 +8,8 @@ comes out is put in its place.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +27,7 @@ CHANNELS = 256
 FOLD = 4
 """Each cell of an embedding covers FOLD×FOLD pixels of the canvas."""
 
-_VERSION = "few-tokens-1"
+_VERSION = "few-tokens-2"
 """Changes whenever the network below does: converted networks are kept under it."""
 
 _SIDE = CANVAS // FOLD
@@ -45,19 +47,19 @@ class ClickRunner(Protocol):
         ...
 
 
-def build_clicks(decoder: ClickDecoder, device: str, weights_hash: str | None = None) -> ClickRunner:
+def build_clicks(decoder: Callable[[], ClickDecoder], device: str, weights_hash: str | None = None) -> ClickRunner:
     """Make a click decoder ready to be asked.
 
     Parameters
     ----------
-    decoder : ClickDecoder
-        The trained network.
+    decoder : callable
+        Returns the trained network; not called where it is kept converted.
     device : str
         "cpu", "cuda" or "mps".
     weights_hash : str, optional
         SHA-256 of its weights: under it the converted network is kept in the user's cache.
     """
-    return _OpenvinoClicks(decoder, weights_hash) if runs_openvino(device) else _TorchClicks(decoder, device)
+    return _OpenvinoClicks(decoder, weights_hash) if runs_openvino(device) else _TorchClicks(decoder(), device)
 
 
 class _TorchClicks:
@@ -84,21 +86,21 @@ class _TorchClicks:
 
 
 class _OpenvinoClicks:
-    def __init__(self, decoder: ClickDecoder, weights_hash: str | None) -> None:
-        network = FewTokens(decoder).eval()
+    def __init__(self, decoder: Callable[[], ClickDecoder], weights_hash: str | None) -> None:
+        network = functools.cache(lambda: FewTokens(decoder()).eval())
+        canvas = torch.zeros(1, 3, CANVAS, CANVAS)
         rows, points, labels = torch.zeros(1, _SIDE**2, CHANNELS), torch.zeros(1, 2, 2), torch.tensor([[0, 1]])
-        prompts, any_number = (rows, points, labels), (rows.shape, (1, -1, 2), (1, -1))
-        pictures = (torch.zeros(1, 3, CANVAS, CANVAS), torch.zeros(1, 1, CANVAS, CANVAS))
+        given, any_number = (rows, canvas, points, labels), (rows.shape, canvas.shape, (1, -1, 2), (1, -1))
 
         def made(name: str, examples: tuple[torch.Tensor, ...]) -> Compiled:
-            shapes = (*any_number, *(tensor.shape for tensor in examples[3:]))
+            shapes = (*any_number, *(tensor.shape for tensor in examples[len(any_number) :]))
             if weights_hash is None:
-                return Compiled(to_openvino(network, examples, shapes))
+                return Compiled(to_openvino(network(), examples, shapes))
             key = f"{weights_hash}\0{_VERSION}\0{name}"
-            return Compiled(kept_model(default_folder(), key, lambda: to_openvino(network, examples, shapes)))
+            return Compiled(kept_model(default_folder(), key, lambda: to_openvino(network(), examples, shapes)))
 
-        self._start = made("start", prompts)
-        self._correct = made("correct", (*prompts, *pictures))
+        self._start = made("start", given)
+        self._correct = made("correct", (*given, torch.zeros(1, 1, CANVAS, CANVAS)))
 
     def prepare(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = np.ascontiguousarray(features[:CHANNELS].reshape(CHANNELS, -1).T)[None]
@@ -111,12 +113,11 @@ class _OpenvinoClicks:
         labels: torch.Tensor,
         mask: torch.Tensor | None,
     ) -> tuple[np.ndarray, float]:
-        rows, canvas = prepared
-        prompts = (rows, points_xy.numpy()[None], labels.numpy()[None])
+        given = (*prepared, points_xy.numpy()[None], labels.numpy()[None])
         if mask is None:
-            logits, estimated = self._start(*prompts)
+            logits, estimated = self._start(*given)
         else:
-            logits, estimated = self._correct(*prompts, canvas, mask.numpy()[None, None])
+            logits, estimated = self._correct(*given, mask.numpy()[None, None])
         return logits[0], float(estimated[0])
 
 
@@ -136,9 +137,9 @@ class FewTokens(nn.Module):
     def forward(
         self,
         rows: torch.Tensor,
+        canvas: torch.Tensor,
         points_xy: torch.Tensor,
         labels: torch.Tensor,
-        canvas: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `ClickDecoder.forward` for a batch of one.
@@ -147,11 +148,19 @@ class FewTokens(nn.Module):
         ----------
         rows : torch.Tensor
             (1, 4096, 256), the embedding, a row for each cell.
-        points_xy, labels : torch.Tensor
+        canvas, points_xy, labels : torch.Tensor
             As there.
-        canvas, masks : torch.Tensor, optional
-            As there; both or, where there is no earlier mask, neither.
+        masks : torch.Tensor, optional
+            As there; None where there is no earlier mask.
         """
+        decoded = self.decode(rows, points_xy, labels, masks)
+        net = self.whole.net
+        return self.whole.joined(decoded, net.draw(canvas, *net.early(canvas), points_xy, labels, masks))
+
+    def decode(
+        self, rows: torch.Tensor, points_xy: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `ClickDecoder.decode`; see `forward`."""
         decoder, prompts = self.whole.mask_decoder, self.whole.prompt_encoder
         cells = rows[0] + (prompts.no_mask_embed.weight if masks is None else _rows(prompts.mask_downscaling(masks)))
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None]
@@ -161,11 +170,7 @@ class FewTokens(nn.Module):
         kernel = decoder.output_hypernetworks_mlps[0](answers[:, 1])
         logits = squares.view(-1, kernel.shape[1]) @ kernel[0]
         logits = logits.view(_SIDE, _SIDE, 2, 2, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, CANVAS, CANVAS)
-        estimated = decoder.iou_prediction_head(answers[:, 0])[:, 0]
-        if canvas is not None:
-            refiner = self.whole.refiner
-            logits = refiner.refine(canvas, logits, _told(refiner.decoded, squares), points_xy, labels)
-        return logits, estimated
+        return logits, decoder.iou_prediction_head(answers[:, 0])[:, 0]
 
 
 def _rows(planes: torch.Tensor) -> torch.Tensor:
@@ -233,10 +238,3 @@ def _upscaled(upscaling: Any, cells: torch.Tensor) -> torch.Tensor:
     quarters = (cells @ first.weight.permute(0, 2, 3, 1).flatten(1)).view(-1, first.out_channels) + first.bias
     quarters = activation(F.layer_norm(quarters, norm.weight.shape, norm.weight, norm.bias, norm.eps))
     return activation(quarters @ second.weight.permute(0, 2, 3, 1).flatten(1) + second.bias.repeat(4))
-
-
-def _told(decoded: nn.Conv2d, squares: torch.Tensor) -> torch.Tensor:
-    """What the refiner takes from the features: `decoded` of the mean of each 2×2 square, (1, 32, 128, 128)."""
-    weight = decoded.weight.flatten(1).T / 4
-    halves = (squares @ weight.repeat(4, 1) + decoded.bias).view(_SIDE, _SIDE, 2, 2, -1)
-    return halves.permute(4, 0, 2, 1, 3).reshape(1, -1, 2 * _SIDE, 2 * _SIDE)

@@ -89,8 +89,7 @@ class LiteModel:
         head, self.bank, self.calibration = load_grounding(files.grounding)
         self._head = head.to(self._device)
         self._files = files
-        decoder = load_decoder(litemedsam, files.clicks)
-        self._clicks = build_clicks(decoder, device, sha256_of(files.clicks))
+        self._clicks = build_clicks(lambda: load_decoder(litemedsam, files.clicks), device, sha256_of(files.clicks))
         self._clicked: tuple[str, Any] = ("", None)
         self._regions = RegionReader(files.regions, self._texts, encoder_hash)
         self._structures = StructureReader(files.structures, device)
@@ -365,7 +364,8 @@ class LiteModel:
         """
         other = copy.copy(self)
         other._head = head.eval().requires_grad_(False).to(self._device)
-        other._clicks = build_clicks(decoder.eval().requires_grad_(False), self._device.type, weights_hash)
+        decoder.eval().requires_grad_(False)
+        other._clicks = build_clicks(lambda: decoder, self._device.type, weights_hash)
         other.presence_version = weights_hash[:8]
         other._clicked, other._remembered, other._lock = ("", None), OrderedDict(), threading.Lock()
         return other

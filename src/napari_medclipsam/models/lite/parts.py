@@ -73,9 +73,9 @@ def load_grounding(path: Path) -> tuple[GroundingHead, PhraseBank, Calibration]:
 
 
 def load_decoder(litemedsam: torch.nn.Module, weights: Path) -> ClickDecoder:
-    """LiteMedSAM's decoder with the weights trained here."""
+    """LiteMedSAM's decoder and the click network, with the weights trained here."""
     from safetensors.torch import load_file
 
     decoder = ClickDecoder(litemedsam)
-    decoder.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    decoder.load_state_dict(load_file(weights))
     return decoder.eval().requires_grad_(False)

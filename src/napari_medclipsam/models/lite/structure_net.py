@@ -16,7 +16,7 @@ _WIDTHS = (128, 96, 64, 32)
 _STRONGEST = 32
 
 
-class _Up(nn.Module):
+class Up(nn.Module):
     """Twice the side: what comes from below and what the encoder saw at this side, added and smoothed."""
 
     def __init__(self, below: int, beside: int, width: int) -> None:
@@ -46,7 +46,7 @@ class StructureNet(nn.Module):
         self.encoder = timm.create_model("tf_efficientnet_lite0", features_only=True, pretrained=False)
         *beside, deepest = self.encoder.feature_info.channels()
         below = (deepest, *_WIDTHS[:-1])
-        self.ups = nn.ModuleList(map(_Up, below, reversed(beside), _WIDTHS))
+        self.ups = nn.ModuleList(map(Up, below, reversed(beside), _WIDTHS))
         self.read = nn.Conv2d(_WIDTHS[-1], count, 1)
         self.whole = nn.Sequential(nn.Linear(deepest, 64), nn.ReLU(), nn.Linear(64, count))
         self.strength = nn.Parameter(torch.full((count,), 0.3))
