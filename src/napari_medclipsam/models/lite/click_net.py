@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from napari_medclipsam.models.lite.preprocess import CANVAS
 from napari_medclipsam.models.lite.structure_net import Up
 
+LIMIT = 16.0
+"""Logits are held within plus and minus this: nobody can be so sure that others have no say."""
+
 _STAGES = 6
 _EARLY = 2
 _WIDTHS = (128, 96, 64, 32)
@@ -102,7 +105,7 @@ def _planes(points_xy: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor |
     if masks is None:
         return torch.cat([blobs, torch.zeros_like(blobs[:, :2])], 1)
     missing = masks.isnan()
-    given = masks.masked_fill(missing, 0.0).clamp(-16, 16)
+    given = masks.masked_fill(missing, 0.0).clamp(-LIMIT, LIMIT)
     answer = given.sigmoid().masked_fill(missing, 0.0)
     return torch.cat([blobs, answer, given / 8], 1)
 

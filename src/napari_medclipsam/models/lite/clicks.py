@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from napari_medclipsam.models.lite.click_net import ClickNet
+from napari_medclipsam.models.lite.click_net import LIMIT, ClickNet
 from napari_medclipsam.models.lite.preprocess import CANVAS
-
-LIMIT = 16.0
-"""Logits are held within plus and minus this: neither part can be so sure that the other has no say."""
 
 # Best of 0.3, 0.5, 0.7 and 1 on the pictures held out.
 _SHARE = 0.5
