@@ -149,6 +149,16 @@ def test_properties_are_told_against_their_opposite(gray: int, question: str, ve
     assert {c.words for c in told.candidates} == {"benign", "malignant"} and told.saliency is not None
 
 
+@pytest.mark.parametrize("question", ["benign or malignant?", "is this malignant?", "is this benign?"])
+def test_malignant_is_ruled_out_only_by_a_sure_answer(question: str) -> None:
+    told = [ASKED.answer(disk_of(gray), MASKS["disk"], question) for gray in range(205, 236)]
+    benign = [one for one in told if one.is_told and one.candidates[0].words == "benign"]
+    assert benign and all(one.confidence == "sure" for one in benign)
+    assert any("too little to rule malignant out" in one.reason for one in told)
+    # The other way round the usual limits hold.
+    assert any(one.confidence == "likely" and one.candidates[0].words == "malignant" for one in told)
+
+
 def test_a_property_is_not_told_of_what_is_not_there() -> None:
     told = ASKED.answer(IMAGE, MASKS["square"], "which of these: glioma, meningioma, pituitary tumor")
     assert told.verdict == CANT_TELL and "brain tumor" in told.reason

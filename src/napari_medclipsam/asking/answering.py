@@ -152,9 +152,10 @@ class Asked:
         candidates = ranked(encoder, image, region_yx, phrases)
         if question.kind != "choice":
             # Yes or no: the word against all of the others.
-            return self._yes_no(question, choices[0], candidates, region_yx, seen)
-        told = answer_of(question.text, encoder, candidates, LIMITS, candidates, (), region_yx)
-        return replace(told, saliency=seen)
+            told = self._yes_no(question, choices[0], candidates, region_yx)
+        else:
+            told = answer_of(question.text, encoder, candidates, LIMITS, candidates, (), region_yx)
+        return replace(_not_lightly(told, group), saliency=seen)
 
     def _not_shown(
         self, seen: SaliencyMap, question: Question, group: Opposites, region_yx: np.ndarray | None
@@ -180,19 +181,27 @@ class Asked:
         wanted: str,
         candidates: tuple[Candidate, ...],
         region_yx: np.ndarray | None,
-        seen: SaliencyMap | None,
     ) -> Answer:
         """Return whether a word fits better than all of its opposites together."""
         encoder = self._require_encoder()
         own = next((candidate for candidate in candidates if candidate.words == wanted), None)
         if own is None or len(candidates) < 2:
             reason = "the model does not know these words."
-            return Answer(question.text, CANT_TELL, "", 0.0, candidates, reason, (), region_yx, seen)
+            return Answer(question.text, CANT_TELL, "", 0.0, candidates, reason, (), region_yx)
         others = Candidate(f"not {wanted}", 1 - own.probability, max(c.cosine for c in candidates if c is not own))
         compared = tuple(sorted((own, others), key=lambda candidate: -candidate.probability))
         told = answer_of(question.text, encoder, compared, LIMITS, candidates, (), region_yx)
         verdict = told.verdict if not told.is_told else "yes" if told.verdict == wanted else "no"
-        return replace(told, verdict=verdict, saliency=seen)
+        return replace(told, verdict=verdict)
+
+
+def _not_lightly(told: Answer, group: Opposites) -> Answer:
+    """Return the answer, or that it can't tell where the graver word would be ruled out by less than a sure one."""
+    best = max(told.candidates, key=lambda candidate: candidate.probability, default=None)
+    if best is None or not told.is_told or told.confidence == "sure" or group.grave in ("", best.words):
+        return told
+    reason = f"{best.words} is more probable ({best.probability:.2f}), too little to rule {group.grave} out."
+    return replace(told, verdict=CANT_TELL, confidence="", reason=reason)
 
 
 def _why_not(seen: SaliencyMap) -> str:

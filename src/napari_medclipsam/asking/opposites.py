@@ -34,6 +34,8 @@ class Opposites:
         What a model with a vocabulary must see in the slice before it can tell; "" where none was taught these words.
     organ : tuple of str
         Words for where `shown` is: a noun that has none of them names something else.
+    grave : str
+        The choice that is not ruled out unless the model is sure; "" where there is none.
     """
 
     choices: dict[str, tuple[str, ...]]
@@ -41,6 +43,7 @@ class Opposites:
     other_phrase: str
     shown: str
     organ: tuple[str, ...]
+    grave: str = ""
 
     @property
     def are_nouns(self) -> bool:
@@ -75,6 +78,7 @@ def all_opposites() -> tuple[Opposites, ...]:
             entry["other_phrase"],
             entry["shown"],
             tuple(entry["organ"]),
+            entry.get("grave", ""),
         )
         for entry in raw
     )
