@@ -1,12 +1,20 @@
-# Two commands: `make demo` shows it at work, `make test` runs the whole suite. Each sets up what it needs first.
+# Two commands: `make demo` shows it at work, `make test` runs the whole suite. Each sets up what it needs first; `make setup` does that alone.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: setup demo test lint clean
 
+setup: $(READY)
+
+# Without a screen, pictures of it.
 demo: $(READY)
-	$(VENV)/bin/medclipsam demo
+	@if [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ]; then \
+		echo "There is no screen here: the demo is written as pictures into demo-pictures/"; \
+		$(VENV)/bin/medclipsam demo --headless demo-pictures; \
+	else \
+		$(VENV)/bin/medclipsam demo; \
+	fi
 
 # Two processes of one thread each: with more, on two cores, they would stand in each other's way.
 test: $(READY)
