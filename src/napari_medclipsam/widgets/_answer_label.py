@@ -11,10 +11,11 @@ from napari_medclipsam.models.contracts import SaliencyMap
 
 # A sign besides the word: read at a glance, and without colours.
 SIGNS: Mapping[Verdict, str] = {"found": "✔", "unsure": "?", "not in this image": "–", "not known": "✘"}
+_ALL = 0.995
 _TIP = (
     "Found, unsure, or not in this image: the model's own verdict, with its score from 0 to 1.\n"
     "Specificity, from 0 to 1: how much the map differs from that of meaningless words.\n"
-    "Near 0 the text did not matter, and nothing is called found.\n"
+    "Near 0 the text did not matter, and nothing is called found; 1 is left out. It is not a test's specificity.\n"
     "Not a diagnosis."
 )
 
@@ -43,8 +44,8 @@ def _line(answer: TextAnswer) -> str:
 
 
 def figures(seen: SaliencyMap) -> str:
-    """Return presence and specificity as they stand beside a verdict."""
-    if seen.specificity is None:
+    """Return presence and specificity as they stand beside a verdict; of 1, which says little, presence alone."""
+    if seen.specificity is None or seen.specificity >= _ALL:
         return f"{seen.presence:.2f}"
     deaf = "" if seen.depends_on_text else ": the map hardly depends on the text"
     return f"{seen.presence:.2f}, specificity {seen.specificity:.2f}{deaf}"
