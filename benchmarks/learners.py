@@ -160,7 +160,7 @@ def decoder_row(volumes: list[list[Example]], base: Any, seeds: list[int], secon
         for name, found in clicked.items():
             rows.setdefault(f"clicks {name}", []).append(float(np.mean([n for n, _ in found])))
             rows.setdefault(f"Dice of the first click {name}", []).append(float(np.mean([d for _, d in found])))
-        rows.setdefault("steps", []).append(float(told["steps"]))
+        rows.setdefault("steps", []).append(float(told["decoder_steps"]))
         print(f"decoder, seed {seed}", {k: round(v[-1], 3) for k, v in rows.items()}, flush=True)
     mean = {key: float(np.mean(values)) for key, values in rows.items()}
     mean["fewer clicks"] = 1 - mean["clicks after"] / mean["clicks before"]

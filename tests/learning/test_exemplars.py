@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.exemplars import SIDE_PX, Exemplar, votes, working_gray
+from napari_medclipsam.learning.kernel import Verdict
 from napari_medclipsam.learning.mixing import HeldOut, Mix, choose_mix
 
 
@@ -26,6 +27,9 @@ def bent(number: int, shape: tuple[int, int] = (48, 44)) -> tuple[Slice, np.ndar
 def exemplar(number: int, shape: tuple[int, int] = (48, 44), *, empty: bool = False) -> Exemplar:
     image, mask = bent(number, shape)
     return Exemplar.of(image, mask & (not empty), 1.0)
+
+
+SURE = Verdict(0.5, 0.8, is_sure=True)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -115,18 +119,33 @@ def test_with_a_single_slice_there_is_nothing_to_choose_on():
 
 
 def test_a_slice_shows_the_structure_where_the_map_is_sure_over_a_part_of_its_area():
-    mix = Mix(0.5, (exemplar(0), exemplar(1, empty=True)))
+    mix = Mix(0.5, SURE, (exemplar(0), exemplar(1, empty=True)))
     mask = bent(0)[1].astype(np.float32)
     for scale in (1, 4):
         there, spot = np.kron(mask, np.ones((scale, scale), np.float32)), np.zeros((48 * scale, 44 * scale), np.float32)
         spot[:scale, :scale] = 1
         assert mix.presence(0.9 * there) > 0.7 and mix.presence(0.5 * there) < 0.5
         assert mix.presence(spot) < 0.2
-    # Nobody has said what a slice without it looks like.
-    unsure = Mix(0.5, (exemplar(0),))
-    assert 0.5 < unsure.presence(mask) < 0.65 and 0.35 < unsure.presence(0 * mask) < 0.5
+
+
+def test_presence_is_learnt_from_slices_that_did_not_teach():
+    def held_out(strength: float, *, empty: bool = False) -> list[HeldOut]:
+        shown = [exemplar(n) for n in range(6)]
+        told = [HeldOut(e, np.float32(strength) * e.shares / np.float32(255)) for e in shown]
+        spot = np.zeros((48, 44), np.float32)
+        spot[20:26, 20:26] = 0.3
+        return told + ([HeldOut(exemplar(9, empty=True), spot)] if empty else [])
+
+    faint, strong = (bent(7)[1].astype(np.float32) * strength for strength in (0.55, 0.95))
+    sure, unsure = (choose_mix(held_out(0.7, empty=empty), lambda _: None) for empty in (True, False))
+    assert sure is not None and unsure is not None
+    # With nothing known to be empty, what is about as strong as the rest is there, and nothing is for sure.
+    assert 0.5 < unsure.presence(faint) < unsure.presence(strong) < 0.65
+    assert sure.presence(0.1 * strong) < 0.3 < 0.7 < sure.presence(strong)
 
 
 def test_on_a_picture_finer_than_the_grid_the_map_is_the_outline_only_where_exemplars_lead():
-    drawn = {weight: [Mix(weight, ()).draws(shape) for shape in ((48, 64), (48, 65))] for weight in (0.25, 0.5, 0.75)}
+    drawn = {
+        weight: [Mix(weight, SURE, ()).draws(shape) for shape in ((48, 64), (48, 65))] for weight in (0.25, 0.5, 0.75)
+    }
     assert drawn == {0.25: [False, False], 0.5: [True, False], 0.75: [True, True]}

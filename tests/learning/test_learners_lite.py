@@ -19,7 +19,9 @@ from napari_medclipsam.learning.decoder import DecoderLearner
 from napari_medclipsam.learning.encoded import require_slices
 from napari_medclipsam.learning.exemplars import Exemplar
 from napari_medclipsam.learning.instant import InstantLearner
+from napari_medclipsam.learning.kernel import Verdict
 from napari_medclipsam.learning.mixing import Mix
+from napari_medclipsam.learning.practice_slices import _held
 from napari_medclipsam.learning.settings import most_in_host_memory
 from napari_medclipsam.learning.taught import read_taught, write_taught
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
@@ -112,11 +114,11 @@ def test_what_exemplars_say_is_kept_and_drawn_as_it_is(base, taught, tmp_path):
     known = read_taught(taught)[0]
     slices = [example(n, size=64 if n else 80) for n in range(3)]
     exemplars = tuple(Exemplar.of(e.read(), e.labels[NAME].mask_yx, 1.0) for e in slices)
-    mix = Mix(0.75, exemplars)
+    mix = Mix(0.75, Verdict(-0.5, 0.7, is_sure=False), exemplars)
     write_taught(tmp_path, [replace(known, mix=mix)])
     model = InstantLearner().load(tmp_path, base, "cpu")
     (kept,) = model.taught
-    assert kept.mix.weight == 0.75
+    assert kept.mix.weight == 0.75 and kept.mix.verdict == mix.verdict
     for one, other in zip(kept.mix.exemplars, exemplars, strict=True):
         assert np.array_equal(one.gray, other.gray) and np.array_equal(one.shares, other.shares)
     seen = example(20)
@@ -211,12 +213,13 @@ def test_another_base_model_is_refused(taught):
 @pytest.fixture(scope="module")
 def practised(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("decoder")
-    examples = [example(n) for n in range(5)] + [example(9, shown=False)]
+    examples = [example(9, shown=False)] + [example(n) for n in range(5)]
     # The first call is ended in the middle; the second goes on.
     with pytest.raises(LearningCancelled):
         DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(60)), Watching(12))
     told = DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(4)), Watching())
-    assert told["steps"] >= 1 and told["best"] >= told["start"]
+    assert told["head_steps"] >= 1 and told["decoder_steps"] >= 1
+    assert told["head_best"] >= told["head_start"] and told["decoder_best"] >= told["decoder_start"]
     return folder
 
 
@@ -238,3 +241,12 @@ def test_a_damaged_checkpoint_is_told(base, tmp_path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(LearningError, match=r"checkpoint.*is damaged"):
         DecoderLearner().learn(base, [example(n) for n in range(4)], None, tmp_path, Settings(), Watching())
+
+
+def test_patients_that_taught_are_not_kept_aside_later():
+    examples = [replace(example(n), case=f"c{n}", patient=f"patient {n}") for n in range(30)]
+    taught: set[int] = set()
+    for n in range(6, 31, 3):
+        held = _held(examples[:n])
+        assert 0 < len(held) <= n // 2 and not held & taught
+        taught |= set(range(n)) - held

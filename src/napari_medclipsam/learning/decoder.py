@@ -1,9 +1,10 @@
 """The decoder learner: minutes of practice on accepted slices, after which fewer clicks are needed.
 
-Medclipsam-lite's click decoder meets the simulated reader that it was trained with (see `lite_clicks`), on the slices
-of a project and from where it stands: a low rate, weights pulled back to those of the parent (L2-SP, Li et al. 2018,
-"Explicit inductive bias for transfer learning"), and stopped where slices kept aside get no better. Its grounding head
-learns the names of the classes in the same way.
+Two parts of medclipsam-lite practise on the slices of a project, one after the other, and each stops where slices kept
+aside get no better. Its grounding head learns where the classes are from their names, and may change as much as it
+likes: only they are answered by it. Its click decoder meets the simulated reader that it was trained with (see
+`lite_clicks`), from where it stands: a low rate, and weights pulled back to those of the parent (L2-SP, Li et al. 2018,
+"Explicit inductive bias for transfer learning").
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from napari_medclipsam.files import atomic_path, sha256_of
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import lite_base, require_lite, require_slices
-from napari_medclipsam.learning.practice import Practice, load_parts, practice_slices
+from napari_medclipsam.learning.practice import Practice, load_parts
+from napari_medclipsam.learning.practice_slices import practice_slices
 from napari_medclipsam.learning.settings import seeded
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.learning.wrapped import WrappedLite

@@ -138,7 +138,7 @@ def fit_kernel(
     best = max(_FEWEST_BEST, round(_BEST_SHARE * float(np.median(covered)))) if covered else _FEWEST_BEST
     held_out = _held_out(solver, slices, patients, lambda fraction: step(0.7 + 0.3 * fraction, loss))
     scores = [_score(logits, best) for logits in held_out]
-    verdict = _calibrated(scores, [s.is_empty for s in slices])
+    verdict = calibrated(scores, [s.is_empty for s in slices])
     return Kernel(weights, bias, best, verdict), held_out
 
 
@@ -170,7 +170,7 @@ def _held_out(
     return found
 
 
-def _calibrated(scores: Sequence[float], is_empty: Sequence[bool | None]) -> Verdict:
+def calibrated(scores: Sequence[float], is_empty: Sequence[bool | None]) -> Verdict:
     """Return the verdict that fits the scores of slices with and without the structure; None: not known which."""
     there = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty is False])
     without = np.array([score for score, empty in zip(scores, is_empty, strict=True) if empty])

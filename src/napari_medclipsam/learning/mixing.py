@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logit
 
 from napari_medclipsam.learning.exemplars import SIDE_PX, Exemplar, votes
-from napari_medclipsam.learning.kernel import Verdict
+from napari_medclipsam.learning.kernel import Verdict, calibrated
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What the exemplars' votes may weigh; the kernel has the rest."""
@@ -17,10 +17,9 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: A slice is judged by the mean of the map where it is highest: over this share of the area that the structure has in
 #: the exemplars, and at least so many pixels of the working grid.
 _BEST_SHARE, _FEWEST_BEST = 0.25, 4
-#: From this mean on (0.62, as a logit) the structure is taken to be there.
-_CENTRE, _SLOPE = 0.5, 0.8
 # Each slice that is asked costs some registrations.
 _MOST_SHOWN, _MOST_EMPTY = 6, 2
+_MOST_OF_SEVERAL = 12
 #: Half and half does best on other volumes, which a few slices of one patient do not tell. They must be so much better
 #: drawn with another weight, the more so the worse the kernel draws by itself.
 _USUAL, _PULL = 0.5, 1.0
@@ -53,11 +52,14 @@ class Mix:
     ----------
     weight : float
         Of `WEIGHTS`, above 0.
+    verdict : Verdict
+        On scores of maps, see `presence`.
     exemplars : tuple of Exemplar
         Of slices with and without the structure.
     """
 
     weight: float
+    verdict: Verdict
     exemplars: tuple[Exemplar, ...]
 
     def draws(self, shape_yx: tuple[int, int]) -> bool:
@@ -74,21 +76,16 @@ class Mix:
 
     def presence(self, map_yx: np.ndarray) -> float:
         """Return how probable it is that the structure is in the slice of a map that `mixed` has made, in [0, 1]."""
-        shown = [one.shares > 127 for one in self.exemplars if one.shares.any()]
-        share = max(_BEST_SHARE * float(np.median([s.mean() for s in shown])), _FEWEST_BEST / shown[0].size)
-        best = max(1, round(share * map_yx.size))
-        mean = float(np.partition(map_yx, map_yx.size - best, axis=None)[-best:].mean())
-        verdict = Verdict(_CENTRE, _SLOPE, is_sure=len(shown) < len(self.exemplars))
-        return verdict.presence(float(logit(np.clip(mean, 0.001, 0.999))))
+        return self.verdict.presence(_score(map_yx, self.exemplars))
 
 
 def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix | None:
     """Return the mix that draws slices best which neither kernel nor exemplars had seen; None for the kernel alone.
 
-    The Dice coefficient over all their pixels together decides. Where there are several patients, only the others vote
-    for a slice: neighbours know it nearly as well as itself. Slices of a single patient say little about others, so
-    there is a pull towards half and half. A single slice with the structure is left to the kernel: there is nothing to
-    compare on.
+    Where there are several patients, only the others vote for a slice, for neighbours know it nearly as well as
+    itself, and what the mean Dice coefficient of a slice gains over the kernel's decides, less its standard error.
+    Slices of a single patient say little about others; there it is Dice over all their pixels together, with a pull
+    towards half and half. A single slice with the structure is left to the kernel: there is nothing to compare on.
 
     Parameters
     ----------
@@ -102,17 +99,32 @@ def choose_mix(slices: Sequence[HeldOut], step: Callable[[float], None]) -> Mix 
     if len(shown) < 2:
         return None
     are_several = len({one.patient for one in shown}) > 1
-    asked = _spread(shown, _MOST_SHOWN) + _spread(empty, _MOST_EMPTY)
+    asked = _spread(shown, _MOST_OF_SEVERAL if are_several else _MOST_SHOWN) + _spread(empty, _MOST_EMPTY)
     voted = []
     for number, one in enumerate(asked):
         step(number / len(asked))
         others = [o.exemplar for o in slices if (o.patient != one.patient if are_several else o is not one)]
         voted.append(votes(one.exemplar.gray, others))
-    dices = np.array([_pooled_dice(asked, voted, weight) for weight in WEIGHTS])
-    if not are_several:
-        dices -= _PULL * (1 - dices[0]) * (np.array(WEIGHTS) - _USUAL) ** 2
-    weight = WEIGHTS[int(np.argmax(dices))]
-    return Mix(weight, tuple(one.exemplar for one in slices)) if weight else None
+    if are_several:
+        worth = _gains(asked, voted)
+    else:
+        worth = np.array([_pooled_dice(asked, voted, weight) for weight in WEIGHTS])
+        worth -= _PULL * (1 - worth[0]) * (np.array(WEIGHTS) - _USUAL) ** 2
+    weight = WEIGHTS[int(np.argmax(worth))]
+    if not weight:
+        return None
+    exemplars = tuple(one.exemplar for one in slices)
+    scores = [_score(_mixed(weight, one.kernel_yx, vote), exemplars) for one, vote in zip(asked, voted, strict=True)]
+    return Mix(weight, calibrated(scores, [not one.exemplar.shares.any() for one in asked]), exemplars)
+
+
+def _score(map_yx: np.ndarray, exemplars: Sequence[Exemplar]) -> float:
+    """Return the mean of a map where it is highest, as a logit."""
+    shown = [one.shares > 127 for one in exemplars if one.shares.any()]
+    share = max(_BEST_SHARE * float(np.median([s.mean() for s in shown])), _FEWEST_BEST / shown[0].size)
+    best = max(1, round(share * map_yx.size))
+    mean = float(np.partition(map_yx, map_yx.size - best, axis=None)[-best:].mean())
+    return float(logit(np.clip(mean, 0.001, 0.999)))
 
 
 def _spread(slices: Sequence[HeldOut], most: int) -> list[HeldOut]:
@@ -122,6 +134,14 @@ def _spread(slices: Sequence[HeldOut], most: int) -> list[HeldOut]:
 
 def _mixed(weight: float, kernel_yx: np.ndarray, votes_yx: np.ndarray) -> np.ndarray:
     return np.asarray((1 - weight) * kernel_yx + weight * votes_yx, np.float32)
+
+
+def _gains(asked: Sequence[HeldOut], voted: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what slices gain by each weight for sure: the mean, less its standard error."""
+    shown = [pair for pair in zip(asked, voted, strict=True) if pair[0].exemplar.shares.any()]
+    dices = np.array([[_pooled_dice([one], [vote], weight) for weight in WEIGHTS] for one, vote in shown])
+    gains = dices - dices[:, :1]
+    return np.asarray(gains.mean(0) - gains.std(0) / np.sqrt(len(gains)))
 
 
 def _pooled_dice(asked: Sequence[HeldOut], voted: Sequence[np.ndarray], weight: float) -> float:

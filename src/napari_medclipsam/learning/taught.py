@@ -18,7 +18,7 @@ from napari_medclipsam.learning.kernel import Kernel, Verdict
 from napari_medclipsam.learning.mixing import Mix
 
 _FORMAT = "medclipsam-instant"
-_VERSION = 2
+_VERSION, _READABLE = 3, (2, 3)
 _FILE, _WEIGHTS = "instant.json", "instant.safetensors"
 
 
@@ -57,6 +57,7 @@ def write_taught(folder: Path, taught: Iterable[Taught]) -> None:
                 tensors[f"{number}.{place}"] = np.stack([exemplar.gray, exemplar.shares])
             rows[-1]["mix"] = {
                 "weight": one.mix.weight,
+                "verdict": asdict(one.mix.verdict),
                 "exemplars": [{"trust": e.trust} for e in one.mix.exemplars],
             }
     with atomic_path(folder / _WEIGHTS) as temporary:
@@ -79,7 +80,11 @@ def read_taught(folder: Path) -> list[Taught]:
 
     try:
         document = json.loads((folder / _FILE).read_text("utf-8"))
-        if document["format"] != _FORMAT or document["version"] != _VERSION or document["features"] != cells.VERSION:
+        if (
+            document["format"] != _FORMAT
+            or document["version"] not in _READABLE
+            or document["features"] != cells.VERSION
+        ):
             raise LearningError(
                 f"The model in {folder} was learnt by another version of this program; let it learn again."
             )
@@ -97,8 +102,11 @@ def _taught(row: dict[str, Any], key: str, tensors: Mapping[str, np.ndarray]) ->
     taught = Taught(row["name"], tuple(row["phrases"]), Kernel(weights, **kernel, verdict=verdict))
     if mix is None:
         return taught
-    exemplars = tuple(Exemplar(*tensors[f"{key}.{n}"], **one) for n, one in enumerate(mix.pop("exemplars")))
-    return Taught(taught.name, taught.phrases, taught.kernel, Mix(**mix, exemplars=exemplars))
+    exemplars = tuple(Exemplar(*tensors[f"{key}.{n}"], **one) for n, one in enumerate(mix["exemplars"]))
+    # Until version 3 it was the same for every class.
+    old = {"centre": 0.5, "slope": 0.8, "is_sure": any(not one.shares.any() for one in exemplars)}
+    verdict = Verdict(**mix.get("verdict", old))
+    return Taught(taught.name, taught.phrases, taught.kernel, Mix(mix["weight"], verdict, exemplars))
 
 
 def _plain(text: str) -> str:
