@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -234,7 +235,15 @@ def test_a_practised_decoder_answers_clicks_and_names(base, practised):
     mask = model.masks(model.embed(seen.read()), click).mask_yx
     truth = seen.labels[NAME].mask_yx
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.5
-    assert model.saliency(seen.read(), NAME).known and not model.saliency(seen.read(), "flibber").known
+    told = model.saliency(seen.read(), NAME)
+    assert told.known and not model.saliency(seen.read(), "flibber").known
+    # Had no slice been accepted as empty, presence would be on the same side, but unsure.
+    document = practised / "decoder.json"
+    learnt = json.loads(document.read_text("utf-8"))
+    assert learnt["empty"] == [NAME]
+    document.write_text(json.dumps({**learnt, "empty": []}), "utf-8")
+    unsure = DecoderLearner().load(practised, base, "cpu").saliency(seen.read(), NAME)
+    assert abs(unsure.presence - 0.5) < 0.15 and unsure.present == told.present
 
 
 def test_a_damaged_checkpoint_is_told(base, tmp_path):

@@ -10,15 +10,17 @@ likes: only they are answered by it. Its click decoder meets the simulated reade
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.files import atomic_path, sha256_of
 from napari_medclipsam.images.slice import Slice
-from napari_medclipsam.learning.contracts import Example, Settings, Watch
+from napari_medclipsam.learning.contracts import Example, Label, Settings, Watch
 from napari_medclipsam.learning.encoded import lite_base, require_lite, require_slices
+from napari_medclipsam.learning.kernel import near_even
 from napari_medclipsam.learning.practice import Practice, load_parts
 from napari_medclipsam.learning.practice_slices import practice_slices
 from napari_medclipsam.learning.settings import seeded
@@ -62,8 +64,10 @@ class DecoderLearner:
         classes = require_slices(examples, LEAST_SLICES)
         head, decoder = base.parts()
         known: dict[str, list[str]] = {}
+        empty = {name for name, those in classes.items() if any(_is_empty(one.labels[name]) for one in those)}
         if parent is not None:
-            known = _read(parent)["classes"]
+            document = _read(parent)
+            known, empty = document["classes"], empty | set(document.get("empty", document["classes"]))
             load_parts(parent / _WEIGHTS, head, decoder)
         slices = practice_slices(base, examples, set(classes), settings, watch)
         vectors = {name: base.phrase_vector(name) for name in classes}
@@ -75,7 +79,7 @@ class DecoderLearner:
         state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
         save_tensors(folder / _WEIGHTS, halved(state))
         taught = known | {name: list(settings.phrases.get(name, ())) for name in classes}
-        document = {"format": _FORMAT, "version": _VERSION, "classes": taught}
+        document = {"format": _FORMAT, "version": _VERSION, "classes": taught, "empty": sorted(empty)}
         with atomic_path(folder / _FILE) as temporary:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
         practice.tidy()
@@ -84,10 +88,11 @@ class DecoderLearner:
     def load(self, folder: Path, base: Any, device: str) -> DecoderModel:
         """Return the fitted model; see `contracts.Learner.load`."""
         base = require_lite(base)
-        classes = _read(folder)["classes"]
+        document = _read(folder)
         head, decoder = base.parts()
         load_parts(folder / _WEIGHTS, head, decoder)
-        return DecoderModel(base, base.adapted(head, decoder, sha256_of(folder / _WEIGHTS)), classes)
+        adapted = base.adapted(head, decoder, sha256_of(folder / _WEIGHTS))
+        return DecoderModel(base, adapted, document["classes"], document.get("empty", document["classes"]))
 
 
 class DecoderModel(WrappedLite):
@@ -101,11 +106,16 @@ class DecoderModel(WrappedLite):
         Answers clicks, and phrases that were.
     classes : dict of str to list of str
         Names, and the other texts for each.
+    empty : collection of str
+        Classes that were seen in slices and missed in others: of no other is presence more than "unsure", unless the
+        base knows it.
     """
 
-    def __init__(self, base: LiteModel, adapted: LiteModel, classes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, base: LiteModel, adapted: LiteModel, classes: Mapping[str, Sequence[str]], empty: Collection[str]
+    ) -> None:
         super().__init__(base)
-        self._adapted = adapted
+        self._adapted, self._empty = adapted, frozenset(empty)
         self._names = {_plain(text): name for name, texts in classes.items() for text in (name, *texts)}
 
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
@@ -116,11 +126,18 @@ class DecoderModel(WrappedLite):
         vector = self.base.phrase_vector(name)
         near = self.base.bank.judge(name, vector)
         # What the base reads from the picture under a name that it was taught is worth keeping.
-        return self._adapted.grounded(image, text, vector, 0.0, near.structure if near.known else "")
+        found = self._adapted.grounded(image, text, vector, 0.0, near.structure if near.known else "")
+        if near.known or name in self._empty:
+            return found
+        return replace(found, presence=near_even(found.presence))
 
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
         """Outline what clicks, a box and an earlier mask describe."""
         return self._adapted.masks(embedding, prompts)
+
+
+def _is_empty(label: Label) -> bool:
+    return label.provenance != "refused" and not label.mask_yx.any()
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -65,7 +65,12 @@ class Verdict:
     def presence(self, score: float) -> float:
         """Return how probable it is that a slice with this score shows the structure, in [0, 1]."""
         chance = 1 / (1 + np.exp(-np.clip(self.slope * (score - self.centre), -30, 30)))
-        return float(chance if self.is_sure else 0.5 + _UNSURE * (2 * chance - 1))
+        return float(chance) if self.is_sure else near_even(float(chance))
+
+
+def near_even(chance: float) -> float:
+    """Return a presence as it is said where no slice was known to be empty: on its side of 0.5, and "unsure"."""
+    return 0.5 + _UNSURE * (2 * chance - 1)
 
 
 @dataclass(frozen=True, eq=False)
