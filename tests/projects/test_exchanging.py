@@ -11,6 +11,8 @@ import pytest
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError, ProjectError
+from napari_medclipsam.exchange.case import Case as Masks
+from napari_medclipsam.exchange.case import LabelClass
 from napari_medclipsam.projects.exchanging import (
     FORMATS,
     export_project,
@@ -126,6 +128,7 @@ def test_an_import_is_one_recorded_step(labelled, scan, tmp_path, accept):
     with Project.open(folder) as project:
         with project.open_case("c0001") as case:
             change = import_into(case, read_masks(case, path), accept=accept)
+            assert f"4 slices {'accepted' if accept else 'proposed'}. Classes added: 2 label 7." in change.message
             assert len(change.slices) == 4 and case.session.undo_name.startswith("import, slices 0–3")
         with project.open_case("c0001") as case:
             name = case.session.classes[2].name
@@ -136,6 +139,19 @@ def test_an_import_is_one_recorded_step(labelled, scan, tmp_path, accept):
             assert np.array_equal(case.mask_zyx() == 2, (square_zyx > 0) & accept)
             case.session.undo()
             assert not (case.mask_zyx() == 2).any() and case.session.state(SliceAt.across(0, 1)).status == "untouched"
+
+
+def test_more_classes_than_there_are_labels_are_refused_before_one_is_added(labelled):
+    with Project.open(labelled[0]) as project, project.open_case("c0001") as case:
+        for _ in range(253):
+            case.session.classes.remove(case.session.classes.add("part").label)
+        labels_zyx = np.zeros(case.volume.shape_zyx, np.uint8)
+        labels_zyx[1, 1, 1:4] = 1, 2, 3
+        names = {1: "disk", 2: "ring", 3: "cross"}
+        masks = Masks("m", case.volume, labels_zyx, [LabelClass(label, name) for label, name in names.items()])
+        with pytest.raises(ProjectError, match="2 classes that the project does not have, and it has room for 1 more"):
+            import_into(case, masks, accept=False)
+        assert [c.name for c in case.session.classes] == ["disk"]
 
 
 def test_another_grid_is_refused_in_words(labelled, scan, tmp_path):

@@ -156,8 +156,7 @@ def _import(args: Namespace) -> int:
         project.require_writable()
         with project.open_case(args.case) as case:
             change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
-            how = "accepted" if args.accept else "proposed"
-            print(change.message or f"{args.case}: {counted(len(change.slices), 'slice')} {how}.")
+            print(f"{args.case}: {change.message}")
     return DONE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.book import Book, Change
 from napari_medclipsam.annotation.bringing_in import bring_in
-from napari_medclipsam.annotation.classes import StructureClass
+from napari_medclipsam.annotation.classes import MOST_LABELS, ClassTable, StructureClass
 from napari_medclipsam.annotation.places import ObjectKey
 from napari_medclipsam.errors import GeometryError, ImageError, MedclipsamError, OutputError, ProjectError
 from napari_medclipsam.exchange.case import Case as Masks
@@ -31,6 +32,7 @@ from napari_medclipsam.projects.journal import read_journal
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.replay import Replay
 from napari_medclipsam.projects.studies import require_unchanged, stored_mask
+from napari_medclipsam.wording import counted
 
 Format = Literal["nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -167,7 +169,7 @@ def _key(project: Project) -> bytes:
 
 def read_masks(case: Case, path: Path, *, resample: bool = False) -> Masks:
     """Read masks of another program onto the grid of a case; parameters and errors as `exchange.import_masks`."""
-    return import_masks(path, case.volume, resample)
+    return import_masks(path, case.volume, resample, {c.label for c in case.session.classes})
 
 
 def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
@@ -184,28 +186,54 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
     accept : bool
         True: they are accepted. False: they are proposals.
 
+    Returns
+    -------
+    Change
+        Its message says what came in, and which classes were added.
+
     Raises
     ------
     GeometryError
         If classes overlap and are to be accepted at once: a voxel has one label here.
+    ProjectError
+        If there is no room for so many new classes.
     """
     if accept and masks.overlaps:
         raise GeometryError(
             f"Classes of {masks.name} overlap, and an accepted voxel has one class. Import them as proposals instead: "
             "who gets a voxel is then decided when you accept."
         )
-    found: dict[ObjectKey, np.ndarray] = {}
-    for given in masks.classes:
-        mask_zyx = masks.mask_zyx(given.label)
-        if mask_zyx.any():
-            mask = case.view.to_turned(mask_zyx).reshape(case.session.image.shape)
-            key = ObjectKey(_class_of(case, given).label)
-            found[key] = found[key] | mask if key in found else mask
-    return bring_in(case.session, found, accept=accept)
-
-
-def _class_of(case: Case, given: LabelClass) -> StructureClass:
     classes = case.session.classes
+    drawn = [given for given in masks.classes if masks.mask_zyx(given.label).any()]
+    _require_room(classes, sum(_class_of(classes, given) is None for given in drawn), masks.name)
+    found: dict[ObjectKey, np.ndarray] = {}
+    added: list[StructureClass] = []
+    for given in drawn:
+        structure = _class_of(classes, given)
+        if structure is None:
+            structure = classes.add(given.name, color=given.color)
+            added.append(structure)
+        mask = case.view.to_turned(masks.mask_zyx(given.label)).reshape(case.session.image.shape)
+        key = ObjectKey(structure.label)
+        found[key] = found[key] | mask if key in found else mask
+    change = bring_in(case.session, found, accept=accept)
+    told = [f"{counted(len(change.slices), 'slice')} {'accepted' if accept else 'proposed'}."] if change.slices else []
+    told += [f"Classes added: {', '.join(f'{c.label} {c.name}' for c in added)}."] if added else []
+    return replace(change, classes=bool(added), message=" ".join([*told, change.message]).strip())
+
+
+def _class_of(classes: ClassTable, given: LabelClass) -> StructureClass | None:
+    """Return the class that stands for one of a mask; None where there is none yet."""
     if given.name == f"label {given.label}" and given.label in classes:
         return classes[given.label]
-    return classes.named(given.name) or classes.add(given.name, color=given.color)
+    return classes.named(given.name)
+
+
+def _require_room(classes: ClassTable, n_new: int, name: str) -> None:
+    """Refuse more new classes than there are labels, before the first is added."""
+    n_free = MOST_LABELS + 1 - classes.next_label
+    if n_new > n_free:
+        raise ProjectError(
+            f"{name} has {counted(n_new, 'class', 'classes')} that the project does not have, and it has room for "
+            f"{n_free} more. Give those that are meant the names of its classes, or leave some out."
+        )
