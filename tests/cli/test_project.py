@@ -146,6 +146,23 @@ def test_export_and_import(run, nifti, tmp_path):
     assert code == 2 and "is not on the grid of the image" in err and "--resample" in err
 
 
+def test_an_empty_mask_is_exported_only_where_slices_were_read(run, labelled, tmp_path):
+    run("project", "queue", labelled, "--scan", "--case", "c0001")
+    out = tmp_path / "out"
+    for form in ("coco", "csv"):
+        code, _, err = run(
+            "project", "export", labelled, "--format", form, "--case", "c0001", "--case", "c0002", "--output", out
+        )
+        assert code == 2 and "c0001: Nothing is accepted, 1 slice waits; accept" in err and not out.exists()
+        assert "c0002: Nothing is accepted; accept" in err
+    with Project.open(labelled, "ana") as project, project.open_case("c0001") as case:
+        case.session.reject(SliceAt((None, None)))
+        case.session.accept(SliceAt((None, None)))
+    code, told, _ = run("project", "export", labelled, "--format", "coco", "--output", out)
+    assert code == 0 and "1 of 2 cases, 0 refused; 1 has nothing accepted." in told
+    assert json.loads((out / "annotations.json").read_text())["annotations"] == []
+
+
 def test_where_two_readers_differ(run, labelled):
     code, out, _ = run("project", "disputes", labelled)
     assert code == 0 and "0 cases were read twice" in out

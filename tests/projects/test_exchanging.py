@@ -69,6 +69,8 @@ def test_one_case_that_fails_is_told_and_the_others_are_written(labelled, tmp_pa
     told = {}
     with Project.open(labelled[0]) as project:
         list(project.add(images_in(film)))
+        with project.open_case("c0002") as case:
+            case.session.accept(SliceAt((None, None)), [ObjectKey(1)])
         export_project(project, "nifti", tmp_path / "out", ["c0001", "c0002"], told.__setitem__)
         assert told["c0001"] is None and "no known geometry" in str(told["c0002"])
         with pytest.raises(ImageError, match="nothing was written"):

@@ -13,7 +13,13 @@ from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.images.folders import Found
-from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
+from napari_medclipsam.projects.exchanging import (
+    export_project,
+    import_into,
+    labelled_cases,
+    read_masks,
+    unlabelled_words,
+)
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary
@@ -116,7 +122,7 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "case": study.case,
         "slices": 1 if len(shape) == 2 else shape[axis or 0],
         "accepted": counts["accepted"],
-        "waiting": counts["proposed"] + counts["prompted"],
+        "waiting": summary.n_waiting,
         "voxels": {str(label): n for label, n in summary.voxels.items()},
         "readers": sorted(reader for reader in summary.history.counts if reader),
         "last": summary.history.last,
@@ -147,7 +153,8 @@ def _export(args: Namespace) -> int:
 
             export_project(project, args.format, args.output, cases, told, deidentify=args.deidentify)
         n_written, of_cases = len(cases) - n_left_out, counted(len(project.studies), "case")
-        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused.")
+        others = "" if args.cases else unlabelled_words(len(project.studies) - len(cases))
+        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused{others}.")
     return REFUSED if n_left_out else DONE
 
 

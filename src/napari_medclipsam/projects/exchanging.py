@@ -32,6 +32,7 @@ from napari_medclipsam.projects.journal import read_journal
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.replay import Replay
 from napari_medclipsam.projects.studies import require_unchanged, stored_mask
+from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.wording import counted
 
 Format = Literal["nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"]
@@ -46,7 +47,16 @@ Told = Callable[[str, MedclipsamError | None], None]
 
 def labelled_cases(project: Project) -> list[str]:
     """Return the cases in which something was accepted or drawn: what is exported where no case is named."""
-    return [case for case, s in project.summaries().items() if s.voxels or s.counts["accepted"]]
+    return [case for case in project.studies if _is_labelled(project.summary(case, review=False))]
+
+
+def _is_labelled(summary: Summary) -> bool:
+    return bool(summary.voxels or summary.counts["accepted"])
+
+
+def unlabelled_words(n: int) -> str:
+    """Say that cases are not in an export; "" where all are."""
+    return f"; {n} {'has' if n == 1 else 'have'} nothing accepted" if n else ""
 
 
 def export_project(
@@ -64,7 +74,7 @@ def export_project(
         A new folder; for "csv" a file. "nnunet" and "coco" make one data set of all cases; the others write a file or
         folder per case, named by its id.
     cases : sequence of str
-        Their ids.
+        Their ids. One in which nothing is accepted or drawn is refused: an empty mask says that it was read.
     told : callable
         See `Told`. A case that can't be exported does not keep the others from it, but in a data set.
     deidentify : bool
@@ -98,19 +108,27 @@ def export_project(
                 n_written += 1
                 told(case, None)
         if not n_written:
-            raise ImageError(f"None of the {len(cases)} cases can be exported like this; nothing was written.")
+            raise _none_written()
 
 
 def _readable(project: Project, cases: Sequence[str], told: Told) -> Iterator[Masks]:
-    """Read cases one at a time; those that can't be read are left out."""
+    """Read cases one at a time; those that can't be read are left out, but at least one is read."""
+    n_read = 0
     for case in cases:
         try:
             masks = masks_of(project, case)
         except MedclipsamError as error:
             told(case, error)
             continue
+        n_read += 1
         yield masks
         told(case, None)
+    if not n_read:
+        raise _none_written()
+
+
+def _none_written() -> ImageError:
+    return ImageError("None of the cases can be exported like this; nothing was written.")
 
 
 def _write(project: Project, form: Format, case: str, folder: Path, deidentifier: Deidentifier | None) -> None:
@@ -135,10 +153,19 @@ def masks_of(project: Project, case: str) -> Masks:
 
     Raises
     ------
+    ImageError
+        If nothing is accepted or drawn in it.
     ProjectError
         If its image was moved or changed, or its journal can't be read.
     """
     study = project.study(case)
+    summary = project.summary(case, review=False)
+    if not _is_labelled(summary):
+        n = summary.n_waiting
+        waiting = f", {counted(n, 'slice')} {'waits' if n == 1 else 'wait'}" if n else ""
+        raise ImageError(
+            f"Nothing is accepted{waiting}; accept what was read, also slices without a finding, and export again."
+        )
     require_unchanged(study, project.folder)
     volume = study.read(project.folder)
     contents = read_journal(project.case_folder(case) / "journal.jsonl")

@@ -89,6 +89,11 @@ class Summary:
         """How many slices have each status."""
         return Counter(self.statuses.values())
 
+    @property
+    def n_waiting(self) -> int:
+        """How many slices have a proposal or a prompt that nobody has decided on."""
+        return self.counts["proposed"] + self.counts["prompted"]
+
     def write(self, path: Path) -> None:
         """Write it; raises `OutputError` where that is not possible."""
         fields = {
