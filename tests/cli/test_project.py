@@ -131,6 +131,11 @@ def test_export_and_import(run, nifti, tmp_path):
     assert code == 2 and "accept at least one slice" in err
     mask = tmp_path / "mask.nii.gz"
     image = nibabel.load(source)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 9), np.uint8), image.affine), mask)
+    code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 2 and "is not on the grid" in err
+    # Nothing has happened: nobody has worked on it.
+    assert "c0001  0 of 6 slices\n" in run("project", "status", tmp_path / "p")[1]
     labels = np.zeros(image.shape, np.uint8)
     labels[10:20, 10:20, 1:3] = 1
     nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)

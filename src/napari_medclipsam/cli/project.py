@@ -124,8 +124,8 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "accepted": counts["accepted"],
         "waiting": summary.n_waiting,
         "voxels": {str(label): n for label, n in summary.voxels.items()},
-        "readers": sorted(reader for reader in summary.history.counts if reader),
-        "last": summary.history.last,
+        "readers": summary.history.readers,
+        "last": summary.history.last_worked,
         "damages": summary.n_damages,
     }
 

@@ -154,6 +154,9 @@ def case_summary(case_folder: Path, shape: tuple[int, ...]) -> Summary:
         size_bytes = journal.stat().st_size
     except OSError:
         return Summary()
+    if not size_bytes:
+        # Opened, and nothing done.
+        return Summary()
     try:
         summary = Summary.read(case_folder / "summary.json")
         if summary.size_bytes == size_bytes:
