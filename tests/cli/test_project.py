@@ -60,7 +60,7 @@ def test_a_project_that_is_open_elsewhere_is_only_looked_at(run, nifti, tmp_path
         code, out, _ = run("project", "status", tmp_path / "p")
         assert code == 0 and "ana has it open" in out
     code, _, err = run("project", "status", tmp_path)
-    assert code == 2 and "project init" in err
+    assert code == 2 and f"{tmp_path} is no project: it has no project.json." in err and "project init FOLDER" in err
 
 
 @pytest.fixture
@@ -83,6 +83,14 @@ def test_the_queue_before_and_after_a_scan(run, labelled):
     assert [item["status"] for item in value["items"]].count("proposed") == 3 and value["seconds_left"] is None
     code, out, _ = run("project", "queue", labelled, "--scan")
     assert code == 0 and "in 0 slices" in out
+    with Project.open(labelled, "ana") as project, project.open_case("c0002") as case:
+        case.session.add_point(SliceAt.across(0, 5), 20, 20)
+    status = run("project", "status", labelled)[1]
+    assert "c0001  0 of 1 slice accepted, 1 with proposals to decide on\n" in status
+    assert (
+        "c0002  0 of 6 slices accepted, 2 with proposals to decide on, 1 with clicks that wait for a mask; last"
+        in status
+    )
     code, out, _ = run("project", "queue", labelled, "--status", "proposed", "--case", "c0002", "--limit", "1")
     assert code == 0 and out.count("(proposed)") == 1 and "c0002 slice" in out
     code, out, _ = run("project", "queue", labelled, "--flagged", "--class", "disk")
@@ -135,7 +143,7 @@ def test_export_and_import(run, nifti, tmp_path):
     code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
     assert code == 2 and "is not on the grid" in err
     # Nothing has happened: nobody has worked on it.
-    assert "c0001  0 of 6 slices\n" in run("project", "status", tmp_path / "p")[1]
+    assert "c0001  0 of 6 slices accepted\n" in run("project", "status", tmp_path / "p")[1]
     labels = np.zeros(image.shape, np.uint8)
     labels[10:20, 10:20, 1:3] = 1
     nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)

@@ -153,9 +153,8 @@ def test_a_picture_of_nothing_says_so(worked):
     slices = report_of(efforts(worked)).slices
     plots._draw_groups(figures[2], Report(slices, []).by_day(), "day", "No reader has accepted a slice yet.")
     assert [text.get_text() for text in figures[0].texts] == [stop_curve([]).message] and not figures[0].axes
-    assert [text.get_text() for text in figures[1].texts] == ["No reader has accepted a slice yet."] and not figures[
-        1
-    ].axes
+    assert [text.get_text() for text in figures[1].texts] == ["No reader has accepted a slice yet."]
+    assert not figures[1].axes
     _, right = figures[2].axes
     assert "No proposal of a model" in right.texts[0].get_text() and right.get_legend() is None
 

@@ -105,13 +105,16 @@ def _status(args: Namespace) -> int:
             print(project.read_only)
         for r in rows:
             told = f", {counted(r['damages'], 'damaged place')}, see project verify" if r["damages"] else ""
-            waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
+            proposed = f", {r['proposed']} with proposals to decide on" if r["proposed"] else ""
+            prompted = f", {r['prompted']} with clicks that wait for a mask" if r["prompted"] else ""
             last = (
                 f"; last worked on {r['last'][:16].replace('T', ' ')} UTC; readers {', '.join(r['readers'])}"
                 if r["last"]
                 else ""
             )
-            print(f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')}{waiting}{last}{told}")
+            print(
+                f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')} accepted{proposed}{prompted}{last}{told}"
+            )
     return DONE
 
 
@@ -123,6 +126,8 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "slices": 1 if len(shape) == 2 else shape[axis or 0],
         "accepted": counts["accepted"],
         "waiting": summary.n_waiting,
+        "proposed": counts["proposed"],
+        "prompted": counts["prompted"],
         "voxels": {str(label): n for label, n in summary.voxels.items()},
         "readers": summary.history.readers,
         "last": summary.history.last_worked,
