@@ -51,9 +51,8 @@ def test_with_too_few_patients_it_says_so():
     found = judge(pairs_of([0.3, 0.3]), "leave-one-patient-out")
     assert found.better is None and "3 are needed" in found.message
     nothing = judge([], "held-out patients")
-    assert (
-        nothing.better is None and nothing.message == "There are no accepted slices of another patient to measure on."
-    )
+    assert nothing.better is None
+    assert nothing.message == "There are no accepted slices of another patient to measure on."
 
 
 def test_equal_models_are_not_better():

@@ -112,9 +112,8 @@ def _status(args: Namespace) -> int:
                 if r["last"]
                 else ""
             )
-            print(
-                f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')} accepted{proposed}{prompted}{last}{told}"
-            )
+            done = f"{r['accepted']} of {counted(r['slices'], 'slice')} accepted"
+            print(f"{r['case']}  {done}{proposed}{prompted}{last}{told}")
     return DONE
 
 
