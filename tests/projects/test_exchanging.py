@@ -156,6 +156,19 @@ def test_more_classes_than_there_are_labels_are_refused_before_one_is_added(labe
         assert [c.name for c in case.session.classes] == ["disk"]
 
 
+def test_a_label_is_not_taken_for_a_class_that_the_same_import_has_added(labelled):
+    with Project.open(labelled[0]) as project, project.open_case("c0001") as case:
+        for _ in range(3):
+            case.session.classes.remove(case.session.classes.add("part").label)
+        labels_zyx = np.zeros(case.volume.shape_zyx, np.uint8)
+        labels_zyx[1, 1, 1:4] = 1, 2, 5
+        masks = Masks("m", case.volume, labels_zyx, [LabelClass(label, f"label {label}") for label in (1, 2, 5)])
+        assert "Classes added: 5 label 2, 6 label 5." in import_into(case, masks, accept=False).message
+        assert import_into(case, masks, accept=True).message.startswith("1 slice accepted.")
+        accepted = sorted(np.unique(case.mask_zyx()[1, 1, 1:4]).tolist())
+        assert accepted == [1, 5, 6] and len(case.session.classes) == 3
+
+
 def test_another_grid_is_refused_in_words(labelled, scan, tmp_path):
     path = tmp_path / "other.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.ones((64, 64, 5), np.uint8), nibabel.load(scan).affine), path)

@@ -232,11 +232,12 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
         )
     classes = case.session.classes
     drawn = [given for given in masks.classes if masks.mask_zyx(given.label).any()]
-    _require_room(classes, sum(_class_of(classes, given) is None for given in drawn), masks.name)
+    # Before the first is added: its label must not be taken for that of a mask without names.
+    known = [_class_of(classes, given) for given in drawn]
+    _require_room(classes, known.count(None), masks.name)
     found: dict[ObjectKey, np.ndarray] = {}
     added: list[StructureClass] = []
-    for given in drawn:
-        structure = _class_of(classes, given)
+    for given, structure in zip(drawn, known, strict=True):
         if structure is None:
             structure = classes.add(given.name, color=given.color)
             added.append(structure)
@@ -251,9 +252,10 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
 
 def _class_of(classes: ClassTable, given: LabelClass) -> StructureClass | None:
     """Return the class that stands for one of a mask; None where there is none yet."""
-    if given.name == f"label {given.label}" and given.label in classes:
+    found = classes.named(given.name)
+    if found is None and given.name == f"label {given.label}" and given.label in classes:
         return classes[given.label]
-    return classes.named(given.name)
+    return found
 
 
 def _require_room(classes: ClassTable, n_new: int, name: str) -> None:
