@@ -85,4 +85,4 @@ def test_a_model_without_vectors_and_no_project(find, run, tmp_path, monkeypatch
     code, _, err = find("--build")
     assert code == 2 and "can't search" in err
     code, _, err = run("find", tmp_path / "nowhere", "--text", "disk")
-    assert code == 2 and "There is no" in err
+    assert code == 2 and "is no project" in err

@@ -64,7 +64,7 @@ def test_learn_look_go_back(run, folder, monkeypatch):
 
 
 def test_what_can_not_be_learnt(run, tmp_path, folder):
-    assert "There is no " in run("learn", tmp_path / "nowhere")[2]
+    assert "nowhere is no project: " in run("learn", tmp_path / "nowhere")[2]
     code, _, err = run("learn", folder, "--learner", "magic", "--model", "blind")
     assert code == 2 and "no learner 'magic'; there are: instant, decoder" in err
     (tmp_path / "other").mkdir()

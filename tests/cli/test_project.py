@@ -60,7 +60,7 @@ def test_a_project_that_is_open_elsewhere_is_only_looked_at(run, nifti, tmp_path
         code, out, _ = run("project", "status", tmp_path / "p")
         assert code == 0 and "ana has it open" in out
     code, _, err = run("project", "status", tmp_path)
-    assert code == 2 and "project init" in err
+    assert code == 2 and f"{tmp_path} is no project: it has no project.json." in err and "project init FOLDER" in err
 
 
 @pytest.fixture
@@ -83,6 +83,11 @@ def test_the_queue_before_and_after_a_scan(run, labelled):
     assert [item["status"] for item in value["items"]].count("proposed") == 3 and value["seconds_left"] is None
     code, out, _ = run("project", "queue", labelled, "--scan")
     assert code == 0 and "in 0 slices" in out
+    with Project.open(labelled, "ana") as project, project.open_case("c0002") as case:
+        case.session.add_point(SliceAt.across(0, 5), 20, 20)
+    status = run("project", "status", labelled)[1]
+    assert "c0001  0 of 1 slice accepted, 1 with proposals to decide on\n" in status
+    assert "c0002  0 of 6 slices accepted, 2 with proposals to decide on, 1 with clicks that wait for a mask;" in status
     code, out, _ = run("project", "queue", labelled, "--status", "proposed", "--case", "c0002", "--limit", "1")
     assert code == 0 and out.count("(proposed)") == 1 and "c0002 slice" in out
     code, out, _ = run("project", "queue", labelled, "--flagged", "--class", "disk")
@@ -131,6 +136,11 @@ def test_export_and_import(run, nifti, tmp_path):
     assert code == 2 and "accept at least one slice" in err
     mask = tmp_path / "mask.nii.gz"
     image = nibabel.load(source)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 9), np.uint8), image.affine), mask)
+    code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
+    assert code == 2 and "is not on the grid" in err
+    # Nothing has happened: nobody has worked on it.
+    assert "c0001  0 of 6 slices accepted\n" in run("project", "status", tmp_path / "p")[1]
     labels = np.zeros(image.shape, np.uint8)
     labels[10:20, 10:20, 1:3] = 1
     nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)
@@ -144,6 +154,23 @@ def test_export_and_import(run, nifti, tmp_path):
     nibabel.save(nibabel.Nifti1Image(labels[:, :, 1:], image.affine), mask)
     code, _, err = run("project", "import", tmp_path / "p", "c0001", mask)
     assert code == 2 and "is not on the grid of the image" in err and "--resample" in err
+
+
+def test_an_empty_mask_is_exported_only_where_slices_were_read(run, labelled, tmp_path):
+    run("project", "queue", labelled, "--scan", "--case", "c0001")
+    out = tmp_path / "out"
+    for form in ("coco", "csv"):
+        code, _, err = run(
+            "project", "export", labelled, "--format", form, "--case", "c0001", "--case", "c0002", "--output", out
+        )
+        assert code == 2 and "c0001: Nothing is accepted, 1 slice waits; accept" in err and not out.exists()
+        assert "c0002: Nothing is accepted; accept" in err
+    with Project.open(labelled, "ana") as project, project.open_case("c0001") as case:
+        case.session.reject(SliceAt((None, None)))
+        case.session.accept(SliceAt((None, None)))
+    code, told, _ = run("project", "export", labelled, "--format", "coco", "--output", out)
+    assert code == 0 and "1 of 2 cases, 0 refused; 1 has nothing accepted." in told
+    assert json.loads((out / "annotations.json").read_text())["annotations"] == []
 
 
 def test_where_two_readers_differ(run, labelled):

@@ -127,6 +127,18 @@ def test_imports_from_other_programs(tmp_path: Path) -> None:
         import_masks(tmp_path / "m.nii", source)
 
 
+def test_an_image_is_no_mask(tmp_path: Path) -> None:
+    source = Volume(np.zeros((1, 9, 9), np.uint8), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    values = np.arange(81, dtype=np.uint8).reshape(1, 9, 9)
+    nibabel.save(nibabel.Nifti1Image(values.T, source.affine), tmp_path / "m.nii")
+    with pytest.raises(ImageError, match=r"looks like an image, not a mask: .* has 80 values without a name, from 1"):
+        import_masks(tmp_path / "m.nii", source)
+    assert len(import_masks(tmp_path / "m.nii", source, known=range(1, 17)).classes) == 80
+    rows = "\n".join(f"{label}\tpart {label}" for label in range(1, 17))
+    (tmp_path / "m.tsv").write_text(f"index\tname\n{rows}\n")
+    assert len(import_masks(tmp_path / "m.nii", source).classes) == 80
+
+
 def test_pictures_import_pixel_for_pixel(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -50,7 +50,9 @@ def test_a_way_in_which_nothing_has_changed_does_not_count():
 def test_with_too_few_patients_it_says_so():
     found = judge(pairs_of([0.3, 0.3]), "leave-one-patient-out")
     assert found.better is None and "3 are needed" in found.message
-    assert judge([], "held-out patients").better is None
+    nothing = judge([], "held-out patients")
+    assert nothing.better is None
+    assert nothing.message == "There are no accepted slices of another patient to measure on."
 
 
 def test_equal_models_are_not_better():

@@ -129,9 +129,12 @@ def test_slices_that_were_accepted_meanwhile_are_learnt_too(folder):
     with pytest.raises(Stopped):
         learn(folder, StopsAfter(folder, 5))
     with Project.open(folder, "ana") as project:
-        add_patients(project, 1, np.random.default_rng(1), picture("disk")[0])
+        add_patients(project, 2, np.random.default_rng(1), picture("disk")[0])
         accept_disk(project, "c0005", picture("disk")[1]["disk"])
-    assert len(learn(folder)[0].lineage["data"]["journals"]) == 5
+        with project.open_case("c0006") as looked_at:
+            looked_at.note({"flag": True})
+    data = learn(folder)[0].lineage["data"]
+    assert len(data["journals"]) == 6 and data["cases"] == sorted({*data["journals"]} - {"c0006"})
 
 
 def test_nothing_accepted_and_nothing_drawn(tmp_path):

@@ -12,7 +12,7 @@ from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.evaluation.metrics import dice, normalized_surface_dice
 from napari_medclipsam.projects.effort import case_effort
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.report import efforts, report_of, write_tables
+from napari_medclipsam.projects.report import Report, efforts, report_of, write_tables
 from napari_medclipsam.projects.scan import scan
 from napari_medclipsam.projects.stopping import stop_curve
 from synthetic import Both, picture
@@ -141,6 +141,22 @@ def test_pictures_are_drawn_where_matplotlib_is(worked, tmp_path):
 
     for path in write_plots(report_of(efforts(worked)), tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_nothing_says_so(worked):
+    pytest.importorskip("matplotlib")
+    from napari_medclipsam.projects import plots
+
+    figures = [plots.require_matplotlib()() for _ in range(3)]
+    plots._draw_curve_with_words(figures[0], stop_curve([]))
+    plots._draw_groups(figures[1], [], "day", "No reader has accepted a slice yet.")
+    slices = report_of(efforts(worked)).slices
+    plots._draw_groups(figures[2], Report(slices, []).by_day(), "day", "No reader has accepted a slice yet.")
+    assert [text.get_text() for text in figures[0].texts] == [stop_curve([]).message] and not figures[0].axes
+    assert [text.get_text() for text in figures[1].texts] == ["No reader has accepted a slice yet."]
+    assert not figures[1].axes
+    _, right = figures[2].axes
+    assert "No proposal of a model" in right.texts[0].get_text() and right.get_legend() is None
 
 
 def learning_curve(n: int, plateau: float, gap: float, pace: float, noise: float = 0.05, seed: int = 1) -> list[float]:

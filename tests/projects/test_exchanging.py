@@ -11,6 +11,8 @@ import pytest
 
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError, ProjectError
+from napari_medclipsam.exchange.case import Case as Masks
+from napari_medclipsam.exchange.case import LabelClass
 from napari_medclipsam.projects.exchanging import (
     FORMATS,
     export_project,
@@ -67,6 +69,8 @@ def test_one_case_that_fails_is_told_and_the_others_are_written(labelled, tmp_pa
     told = {}
     with Project.open(labelled[0]) as project:
         list(project.add(images_in(film)))
+        with project.open_case("c0002") as case:
+            case.session.accept(SliceAt((None, None)), [ObjectKey(1)])
         export_project(project, "nifti", tmp_path / "out", ["c0001", "c0002"], told.__setitem__)
         assert told["c0001"] is None and "no known geometry" in str(told["c0002"])
         with pytest.raises(ImageError, match="nothing was written"):
@@ -126,6 +130,7 @@ def test_an_import_is_one_recorded_step(labelled, scan, tmp_path, accept):
     with Project.open(folder) as project:
         with project.open_case("c0001") as case:
             change = import_into(case, read_masks(case, path), accept=accept)
+            assert f"4 slices {'accepted' if accept else 'proposed'}. Classes added: 2 label 7." in change.message
             assert len(change.slices) == 4 and case.session.undo_name.startswith("import, slices 0–3")
         with project.open_case("c0001") as case:
             name = case.session.classes[2].name
@@ -136,6 +141,32 @@ def test_an_import_is_one_recorded_step(labelled, scan, tmp_path, accept):
             assert np.array_equal(case.mask_zyx() == 2, (square_zyx > 0) & accept)
             case.session.undo()
             assert not (case.mask_zyx() == 2).any() and case.session.state(SliceAt.across(0, 1)).status == "untouched"
+
+
+def test_more_classes_than_there_are_labels_are_refused_before_one_is_added(labelled):
+    with Project.open(labelled[0]) as project, project.open_case("c0001") as case:
+        for _ in range(253):
+            case.session.classes.remove(case.session.classes.add("part").label)
+        labels_zyx = np.zeros(case.volume.shape_zyx, np.uint8)
+        labels_zyx[1, 1, 1:4] = 1, 2, 3
+        names = {1: "disk", 2: "ring", 3: "cross"}
+        masks = Masks("m", case.volume, labels_zyx, [LabelClass(label, name) for label, name in names.items()])
+        with pytest.raises(ProjectError, match="2 classes that the project does not have, and it has room for 1 more"):
+            import_into(case, masks, accept=False)
+        assert [c.name for c in case.session.classes] == ["disk"]
+
+
+def test_a_label_is_not_taken_for_a_class_that_the_same_import_has_added(labelled):
+    with Project.open(labelled[0]) as project, project.open_case("c0001") as case:
+        for _ in range(3):
+            case.session.classes.remove(case.session.classes.add("part").label)
+        labels_zyx = np.zeros(case.volume.shape_zyx, np.uint8)
+        labels_zyx[1, 1, 1:4] = 1, 2, 5
+        masks = Masks("m", case.volume, labels_zyx, [LabelClass(label, f"label {label}") for label in (1, 2, 5)])
+        assert "Classes added: 5 label 2, 6 label 5." in import_into(case, masks, accept=False).message
+        assert import_into(case, masks, accept=True).message.startswith("1 slice accepted.")
+        accepted = sorted(np.unique(case.mask_zyx()[1, 1, 1:4]).tolist())
+        assert accepted == [1, 5, 6] and len(case.session.classes) == 3
 
 
 def test_another_grid_is_refused_in_words(labelled, scan, tmp_path):

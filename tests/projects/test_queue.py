@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from napari_medclipsam.annotation.bringing_in import bring_in
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
@@ -67,6 +68,26 @@ def test_a_scan_makes_proposals_and_scores_under_no_readers_name(project):
     assert not any(summary.history.active_s.values())
     assert unscanned(project, "disk") == {}
     assert unscanned(project, "square") == {"c0001": list(range(N)), "c0002": list(range(N))}
+
+
+def test_a_scan_passes_over_what_a_file_or_a_reader_has_begun(project):
+    imported = np.zeros((N, 64, 64), bool)
+    imported[2:4, 5:9, 5:9] = True
+    with project.open_case("c0001") as case:
+        bring_in(case.session, {DISK: imported}, accept=False)
+        case.session.paint((slice(4, 5), slice(5, 9), slice(5, 9)), np.ones((1, 4, 4), np.uint8))
+        case.session.add_point(at(5), 20, 20, key=DISK)
+    looked = []
+    first, second = scan(project, "disk", MODEL, MODEL, progress=looked.append)
+    assert (first.n_slices, first.n_found, first.n_kept, second.n_kept) == (N - 4, 2, 4, 0) and sum(looked) == 2 * N
+    with project.open_case("c0001") as case:
+        for index in (2, 3):
+            proposal = case.session.state(at(index)).of(DISK).proposal
+            assert proposal.source == "import" and np.array_equal(proposal.mask.unpacked(), imported[index])
+        assert case.session.state(at(4)).status == "untouched" and case.session.state(at(5)).status == "prompted"
+    # Another scan finds only these, and passes them over again.
+    request = ScanRequest(project, "disk", unscanned(project, "disk"))
+    assert "in 0 slices: proposals in 0. 4 slices keep what was imported" in request.run(MODEL, MODEL).message
 
 
 def test_a_rejected_find_comes_first_and_says_why(project):

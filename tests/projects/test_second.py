@@ -10,11 +10,14 @@ import pytest
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
+from napari_medclipsam.projects.scan import scan
 from napari_medclipsam.projects.second import agreements, kappa
 from napari_medclipsam.projects.settling import Adjudication, project_disputes
+from napari_medclipsam.projects.summary import Summary
 from napari_medclipsam.projects.verify import verify
-from synthetic import picture
+from synthetic import Both, picture
 
+MODEL = Both()
 DISK = picture("disk")[1]["disk"]
 
 
@@ -56,6 +59,24 @@ def test_a_second_reading_is_blind_and_leaves_the_first_alone(read_twice):
         with project.open_case("c0001", second=True) as case:
             assert not case.session.labels[2].any() and case.session.labels[0].any() and case.at == at(2)
         assert all(not problems for _, problems in verify(project))
+
+
+def test_what_nobody_has_done_bars_nobody(folder):
+    with Project.open(folder, "ana") as project:
+        project.open_case("c0001").close()
+        assert not list(project.case_folder("c0001").glob("mask*")) and project.summary("c0001") == Summary()
+        list(scan(project, "disk", MODEL, MODEL))
+        scanned = project.summary("c0001").history
+        assert scanned.counts[""]["volume"] == 1 and not scanned.readers and not scanned.last_worked
+        # As versions before wrote it: opened under a name, and nothing done.
+        scanned.add({"reader": "ana", "verb": "begin", "time": scanned.last})
+        assert not scanned.readers
+        with project.open_case("c0001", second=True) as case:
+            draw(case.session, 0, DISK)
+        assert project.summary("c0001", second=True).history.readers == ["ana"]
+        project.reader = "eve"
+        with pytest.raises(ProjectError, match="belongs to ana"):
+            project.open_case("c0001", second=True)
 
 
 def test_agreement_of_what_both_accepted(read_twice):

@@ -13,7 +13,13 @@ from napari_medclipsam.cli import DONE, REFUSED, project_disputes, project_queue
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.images.folders import Found
-from napari_medclipsam.projects.exchanging import export_project, import_into, labelled_cases, read_masks
+from napari_medclipsam.projects.exchanging import (
+    export_project,
+    import_into,
+    labelled_cases,
+    read_masks,
+    unlabelled_words,
+)
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.studies import Study, images_in
 from napari_medclipsam.projects.summary import Summary
@@ -99,13 +105,15 @@ def _status(args: Namespace) -> int:
             print(project.read_only)
         for r in rows:
             told = f", {counted(r['damages'], 'damaged place')}, see project verify" if r["damages"] else ""
-            waiting = f", {r['waiting']} waiting" if r["waiting"] else ""
+            proposed = f", {r['proposed']} with proposals to decide on" if r["proposed"] else ""
+            prompted = f", {r['prompted']} with clicks that wait for a mask" if r["prompted"] else ""
             last = (
                 f"; last worked on {r['last'][:16].replace('T', ' ')} UTC; readers {', '.join(r['readers'])}"
                 if r["last"]
                 else ""
             )
-            print(f"{r['case']}  {r['accepted']} of {counted(r['slices'], 'slice')}{waiting}{last}{told}")
+            done = f"{r['accepted']} of {counted(r['slices'], 'slice')} accepted"
+            print(f"{r['case']}  {done}{proposed}{prompted}{last}{told}")
     return DONE
 
 
@@ -116,10 +124,12 @@ def _row(study: Study, summary: Summary) -> dict[str, Any]:
         "case": study.case,
         "slices": 1 if len(shape) == 2 else shape[axis or 0],
         "accepted": counts["accepted"],
-        "waiting": counts["proposed"] + counts["prompted"],
+        "waiting": summary.n_waiting,
+        "proposed": counts["proposed"],
+        "prompted": counts["prompted"],
         "voxels": {str(label): n for label, n in summary.voxels.items()},
-        "readers": sorted(reader for reader in summary.history.counts if reader),
-        "last": summary.history.last,
+        "readers": summary.history.readers,
+        "last": summary.history.last_worked,
         "damages": summary.n_damages,
     }
 
@@ -147,7 +157,8 @@ def _export(args: Namespace) -> int:
 
             export_project(project, args.format, args.output, cases, told, deidentify=args.deidentify)
         n_written, of_cases = len(cases) - n_left_out, counted(len(project.studies), "case")
-        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused.")
+        others = "" if args.cases else unlabelled_words(len(project.studies) - len(cases))
+        print(f"{args.output}: {n_written} of {of_cases}, {n_left_out} refused{others}.")
     return REFUSED if n_left_out else DONE
 
 
@@ -156,8 +167,7 @@ def _import(args: Namespace) -> int:
         project.require_writable()
         with project.open_case(args.case) as case:
             change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
-            how = "accepted" if args.accept else "proposed"
-            print(change.message or f"{args.case}: {counted(len(change.slices), 'slice')} {how}.")
+            print(f"{args.case}: {change.message}")
     return DONE
 
 

@@ -12,7 +12,7 @@ from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import OPEN, QueueCase, QueueItem, ReviewQueue
-from napari_medclipsam.projects.scan import scan, scan_text, unscanned
+from napari_medclipsam.projects.scan import kept_words, scan, scan_text, unscanned
 from napari_medclipsam.wording import counted
 
 _MOST_CASES = 5
@@ -51,17 +51,18 @@ def _scan(args: Namespace, project: Project) -> int:
     from napari_medclipsam.cli.project_models import load_project_models
 
     project.require_writable()
-    text, n_failed, n_slices, n_found = scan_text(project, args.text), 0, 0, 0
+    text, n_failed, n_slices, n_found, n_kept = scan_text(project, args.text), 0, 0, 0, 0
     models = load_project_models(args)
     todo = unscanned(project, text, None if args.case is None else [args.case])
     with progress_bar(sum(map(len, todo.values())), "slices") as bar:
         for done in scan(project, text, *models, todo=todo, progress=bar.update):
-            n_slices, n_found = n_slices + done.n_slices, n_found + done.n_found
+            n_slices, n_found, n_kept = n_slices + done.n_slices, n_found + done.n_found, n_kept + done.n_kept
             if done.trouble:
                 n_failed += 1
                 bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
     seen, refused = counted(n_slices, "slice"), counted(n_failed, "case")
     told = f'Looked for "{text}" in {seen}: proposals in {n_found}, {refused} refused.'
+    told = f"{told} {kept_words(n_kept)}".rstrip()
     print(told, file=sys.stderr if args.json else sys.stdout)
     return n_failed
 

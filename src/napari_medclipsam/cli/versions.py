@@ -116,10 +116,9 @@ def _learnt_from(v: Version) -> str:
             f"{how['way']}, rate {how['rate']:g}, batches of {v.lineage['fit']['model']['said']['batch']};\n{held_out}"
         )
     classes = ", ".join(data["classes"])
-    return (
-        f"Learnt from {counted(data['n_examples'], 'slice')} {patients} in {counted(len(data['journals']), 'case')};\n"
-        f"classes {classes}; {held_out}"
-    )
+    # Versions made before do not say it.
+    cases = f" in {counted(len(data['cases']), 'case')}" if "cases" in data else ""
+    return f"Learnt from {counted(data['n_examples'], 'slice')} {patients}{cases};\nclasses {classes}; {held_out}"
 
 
 def _promote(args: Namespace) -> int:

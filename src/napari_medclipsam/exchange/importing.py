@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,13 @@ from napari_medclipsam.images.nifti import read_nifti
 from napari_medclipsam.images.picture import read_mask_picture
 from napari_medclipsam.images.volume import Volume
 
+#: More labels that nobody has named are an image, taken for a mask.
+MOST_NAMELESS = 64
 
-def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = False) -> Case:
+
+def import_masks(
+    path: str | os.PathLike[str], source: Volume, resample: bool = False, known: Collection[int] = ()
+) -> Case:
     """Read a mask of any kind and put it on the grid of its image.
 
     A mask on the image's grid whose axes are stored in another order or direction is reordered exactly. Any other grid
@@ -34,6 +40,8 @@ def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = 
         The image.
     resample : bool
         Bring a NIfTI or DICOM-SEG mask from another grid to the nearest voxels of the image instead of refusing it.
+    known : collection of int
+        Labels that have a class already, so that they need no name.
 
     Returns
     -------
@@ -43,7 +51,7 @@ def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = 
     Raises
     ------
     ImageError
-        If it can't be read, or its values are not labels.
+        If it can't be read, or its values are not labels: no whole numbers, or more than 64 without a name.
     GeometryError
         If it is not on the grid of the image and `resample` is False.
     """
@@ -56,11 +64,11 @@ def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = 
     if kind == "picture":
         labels_zyx = read_mask_picture(path)
         source.require_mask_shape(labels_zyx)
-        return Case(path.stem, source, labels_zyx, _numbered(labels_zyx, ()))
-    return _from_nifti(path, source, resample)
+        return Case(path.stem, source, labels_zyx, _numbered(path, labels_zyx, (), known))
+    return _from_nifti(path, source, resample, known)
 
 
-def _from_nifti(path: Path, source: Volume, resample: bool) -> Case:
+def _from_nifti(path: Path, source: Volume, resample: bool, known: Collection[int]) -> Case:
     volume = read_nifti(path)
     if volume.rgb:
         raise ImageError(f"{path} is in colour; expected one label per voxel. Save the mask as whole numbers.")
@@ -71,10 +79,19 @@ def _from_nifti(path: Path, source: Volume, resample: bool) -> Case:
     table = table_path(path)
     named = read_table(table) if table.exists() else ()
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return Case(name, source, labels_zyx, _numbered(labels_zyx, named))
+    return Case(name, source, labels_zyx, _numbered(path, labels_zyx, named, known))
 
 
-def _numbered(labels_zyx: np.ndarray, named: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
+def _numbered(
+    path: Path, labels_zyx: np.ndarray, named: tuple[LabelClass, ...], known: Collection[int]
+) -> tuple[LabelClass, ...]:
     """Return the named classes, and one more for every label that has no name."""
     nameless = {int(label) for label in np.unique(labels_zyx)} - {0} - {c.label for c in named}
+    new = nameless - set(known)
+    if len(new) > MOST_NAMELESS:
+        raise ImageError(
+            f"This looks like an image, not a mask: {path} has {len(new)} values without a name, from {min(new)} to "
+            f"{max(new)}; expected at most {MOST_NAMELESS}, one for each structure. Give the mask; if it is one, name "
+            "its labels (NIfTI: in NAME.tsv beside it)."
+        )
     return (*named, *(LabelClass(label, f"label {label}") for label in sorted(nameless)))

@@ -152,7 +152,7 @@ def judge(pairs: Sequence[Pair], method: Method, margin: float = MARGIN_DICE, me
     changed = {p.way for p in pairs if p.gain}
     pairs = [p for p in pairs if p.way in changed] or list(pairs)
     if not pairs:
-        return Verdict(None, f"There are no {measure.things} to measure on.", method, figure=figure)
+        return Verdict(None, f"There are no {measure.things} of another patient to measure on.", method, figure=figure)
     by_structure = {name: share([p for p in pairs if p.structure == name]) for name in _names(pairs, "structure")}
     by_way = {name: share([p for p in pairs if p.way == name]) for name in _names(pairs, "way")}
     gains = np.array(list(_by_patient(pairs).values()))

@@ -119,6 +119,7 @@ class Run:
         self._teller.begins("saving", "registering the version", 1.0, 1.0)
         data = {
             "journals": ranges,
+            "cases": sorted({e.case for e in learnt}),
             "left_out": sorted(left_out),
             "n_examples": len(learnt),
             "n_slices": n_accepted(examples),

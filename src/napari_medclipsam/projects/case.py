@@ -76,6 +76,7 @@ class Case:
         self.session.classes = project.classes
         self._replay = Replay(self.session.book)
         self._scribe: Scribe | None = None
+        self._begin: Record | None = None
         path = self.folder / "journal.jsonl"
         if project.is_read_only:
             self._replay.run(read_journal(path))
@@ -90,10 +91,8 @@ class Case:
         if journal.n == 0:
             head = {"format": JOURNAL_FORMAT, "version": JOURNAL_VERSION, "part": 1}
             head |= {"grid": self.study.grid.to_json(), "sha256": self.study.sha256}
-            begin = self._record({"verb": "begin", "parameters": head})
-            journal.append(begin)
-            journal.sync()
-            self._replay.note(begin)
+            # Written before the first deed: whoever has only opened a case has done nothing to it.
+            self._begin = {"time": utc_now(), "verb": "begin", "parameters": head}
         self._replay.run(journal.opened)
         self._journal = journal
         return journal
@@ -183,6 +182,10 @@ class Case:
     def _write(self, fields: Record, *, durable: bool) -> str:
         if self._scribe is None:
             return _READ_ONLY
+        if self._begin is not None:
+            begin, self._begin = self._record(self._begin), None
+            self._replay.note(begin)
+            self._scribe.write(begin, durable=False)
         record, chore = self._record(fields), None
         if (classes := self._project.changed_classes()) is not None:
             record["classes"], chore = classes, self._project.write_classes
@@ -213,6 +216,8 @@ class Case:
             return
         self._project.save_classes()
         self._scribe.flush()
+        if self._begin is not None:
+            return
         mask_path = self.folder / f"mask{mask_suffix(self.volume)}"
         if self._is_saved() and mask_path.exists():
             return

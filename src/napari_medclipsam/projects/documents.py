@@ -44,8 +44,11 @@ def read_document(path: Path, name: str) -> Document:
         document = json.loads(path.read_text(encoding="utf-8"))
         found, version = document.pop("format"), int(document.pop("version"))
     except FileNotFoundError as error:
+        if path.name != "project.json":
+            raise ProjectError(f"There is no {path}. Restore it from a backup.") from error
         raise ProjectError(
-            f"There is no {path}. Choose the folder of a project, or make one with: project init."
+            f"{path.parent} is no project: it has no {path.name}. Choose the folder of a project, or make one in a new "
+            "folder: medclipsam project init FOLDER"
         ) from error
     except OSError as error:
         raise ProjectError(

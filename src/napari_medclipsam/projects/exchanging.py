@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.book import Book, Change
 from napari_medclipsam.annotation.bringing_in import bring_in
-from napari_medclipsam.annotation.classes import StructureClass
+from napari_medclipsam.annotation.classes import MOST_LABELS, ClassTable, StructureClass
 from napari_medclipsam.annotation.places import ObjectKey
 from napari_medclipsam.errors import GeometryError, ImageError, MedclipsamError, OutputError, ProjectError
 from napari_medclipsam.exchange.case import Case as Masks
@@ -31,6 +32,8 @@ from napari_medclipsam.projects.journal import read_journal
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.replay import Replay
 from napari_medclipsam.projects.studies import require_unchanged, stored_mask
+from napari_medclipsam.projects.summary import Summary
+from napari_medclipsam.wording import counted
 
 Format = Literal["nifti", "nifti-per-class", "dicom-seg", "nnunet", "coco", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -44,7 +47,16 @@ Told = Callable[[str, MedclipsamError | None], None]
 
 def labelled_cases(project: Project) -> list[str]:
     """Return the cases in which something was accepted or drawn: what is exported where no case is named."""
-    return [case for case, s in project.summaries().items() if s.voxels or s.counts["accepted"]]
+    return [case for case in project.studies if _is_labelled(project.summary(case, review=False))]
+
+
+def _is_labelled(summary: Summary) -> bool:
+    return bool(summary.voxels or summary.counts["accepted"])
+
+
+def unlabelled_words(n: int) -> str:
+    """Say that cases are not in an export; "" where all are."""
+    return f"; {n} {'has' if n == 1 else 'have'} nothing accepted" if n else ""
 
 
 def export_project(
@@ -62,7 +74,7 @@ def export_project(
         A new folder; for "csv" a file. "nnunet" and "coco" make one data set of all cases; the others write a file or
         folder per case, named by its id.
     cases : sequence of str
-        Their ids.
+        Their ids. One in which nothing is accepted or drawn is refused: an empty mask says that it was read.
     told : callable
         See `Told`. A case that can't be exported does not keep the others from it, but in a data set.
     deidentify : bool
@@ -96,19 +108,27 @@ def export_project(
                 n_written += 1
                 told(case, None)
         if not n_written:
-            raise ImageError(f"None of the {len(cases)} cases can be exported like this; nothing was written.")
+            raise _none_written()
 
 
 def _readable(project: Project, cases: Sequence[str], told: Told) -> Iterator[Masks]:
-    """Read cases one at a time; those that can't be read are left out."""
+    """Read cases one at a time; those that can't be read are left out, but at least one is read."""
+    n_read = 0
     for case in cases:
         try:
             masks = masks_of(project, case)
         except MedclipsamError as error:
             told(case, error)
             continue
+        n_read += 1
         yield masks
         told(case, None)
+    if not n_read:
+        raise _none_written()
+
+
+def _none_written() -> ImageError:
+    return ImageError("None of the cases can be exported like this; nothing was written.")
 
 
 def _write(project: Project, form: Format, case: str, folder: Path, deidentifier: Deidentifier | None) -> None:
@@ -133,10 +153,19 @@ def masks_of(project: Project, case: str) -> Masks:
 
     Raises
     ------
+    ImageError
+        If nothing is accepted or drawn in it.
     ProjectError
         If its image was moved or changed, or its journal can't be read.
     """
     study = project.study(case)
+    summary = project.summary(case, review=False)
+    if not _is_labelled(summary):
+        n = summary.n_waiting
+        waiting = f", {counted(n, 'slice')} {'waits' if n == 1 else 'wait'}" if n else ""
+        raise ImageError(
+            f"Nothing is accepted{waiting}; accept what was read, also slices without a finding, and export again."
+        )
     require_unchanged(study, project.folder)
     volume = study.read(project.folder)
     contents = read_journal(project.case_folder(case) / "journal.jsonl")
@@ -167,7 +196,7 @@ def _key(project: Project) -> bytes:
 
 def read_masks(case: Case, path: Path, *, resample: bool = False) -> Masks:
     """Read masks of another program onto the grid of a case; parameters and errors as `exchange.import_masks`."""
-    return import_masks(path, case.volume, resample)
+    return import_masks(path, case.volume, resample, {c.label for c in case.session.classes})
 
 
 def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
@@ -184,28 +213,56 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
     accept : bool
         True: they are accepted. False: they are proposals.
 
+    Returns
+    -------
+    Change
+        Its message says what came in, and which classes were added.
+
     Raises
     ------
     GeometryError
         If classes overlap and are to be accepted at once: a voxel has one label here.
+    ProjectError
+        If there is no room for so many new classes.
     """
     if accept and masks.overlaps:
         raise GeometryError(
             f"Classes of {masks.name} overlap, and an accepted voxel has one class. Import them as proposals instead: "
             "who gets a voxel is then decided when you accept."
         )
-    found: dict[ObjectKey, np.ndarray] = {}
-    for given in masks.classes:
-        mask_zyx = masks.mask_zyx(given.label)
-        if mask_zyx.any():
-            mask = case.view.to_turned(mask_zyx).reshape(case.session.image.shape)
-            key = ObjectKey(_class_of(case, given).label)
-            found[key] = found[key] | mask if key in found else mask
-    return bring_in(case.session, found, accept=accept)
-
-
-def _class_of(case: Case, given: LabelClass) -> StructureClass:
     classes = case.session.classes
-    if given.name == f"label {given.label}" and given.label in classes:
+    drawn = [given for given in masks.classes if masks.mask_zyx(given.label).any()]
+    # Before the first is added: its label must not be taken for that of a mask without names.
+    known = [_class_of(classes, given) for given in drawn]
+    _require_room(classes, known.count(None), masks.name)
+    found: dict[ObjectKey, np.ndarray] = {}
+    added: list[StructureClass] = []
+    for given, structure in zip(drawn, known, strict=True):
+        if structure is None:
+            structure = classes.add(given.name, color=given.color)
+            added.append(structure)
+        mask = case.view.to_turned(masks.mask_zyx(given.label)).reshape(case.session.image.shape)
+        key = ObjectKey(structure.label)
+        found[key] = found[key] | mask if key in found else mask
+    change = bring_in(case.session, found, accept=accept)
+    told = [f"{counted(len(change.slices), 'slice')} {'accepted' if accept else 'proposed'}."] if change.slices else []
+    told += [f"Classes added: {', '.join(f'{c.label} {c.name}' for c in added)}."] if added else []
+    return replace(change, classes=bool(added), message=" ".join([*told, change.message]).strip())
+
+
+def _class_of(classes: ClassTable, given: LabelClass) -> StructureClass | None:
+    """Return the class that stands for one of a mask; None where there is none yet."""
+    found = classes.named(given.name)
+    if found is None and given.name == f"label {given.label}" and given.label in classes:
         return classes[given.label]
-    return classes.named(given.name) or classes.add(given.name, color=given.color)
+    return found
+
+
+def _require_room(classes: ClassTable, n_new: int, name: str) -> None:
+    """Refuse more new classes than there are labels, before the first is added."""
+    n_free = MOST_LABELS + 1 - classes.next_label
+    if n_new > n_free:
+        raise ProjectError(
+            f"{name} has {counted(n_new, 'class', 'classes')} that the project does not have, and it has room for "
+            f"{n_free} more. Give those that are meant the names of its classes, or leave some out."
+        )

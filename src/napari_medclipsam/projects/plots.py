@@ -16,9 +16,12 @@ from napari_medclipsam.projects.stopping import StopCurve
 # Okabe and Ito's blue and vermilion, as the classes have.
 POINTS, LINE = "#56B4E9", "#D55E00"
 
+_NO_SLICE = "No reader has accepted a slice yet."
+_NO_PROPOSAL = "No proposal of a model is accepted or refused yet."
+
 
 def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Write ``quality.png``, ``days.png`` and ``models.png`` into a folder.
+    """Write ``quality.png``, ``days.png`` and ``models.png`` into a folder; one without anything to draw says so.
 
     Raises
     ------
@@ -37,8 +40,8 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     curve = report.stop_curve()
     return [
         drawn("quality.png", lambda figure: _draw_curve_with_words(figure, curve)),
-        drawn("days.png", lambda figure: _draw_groups(figure, report.by_day(), "day (UTC)")),
-        drawn("models.png", lambda figure: _draw_groups(figure, report.by_model(), "model")),
+        drawn("days.png", lambda figure: _draw_groups(figure, report.by_day(), "day (UTC)", _NO_SLICE)),
+        drawn("models.png", lambda figure: _draw_groups(figure, report.by_model(), "model", _NO_PROPOSAL)),
     ]
 
 
@@ -54,8 +57,15 @@ def require_matplotlib() -> Any:
 
 
 def _draw_curve_with_words(figure: Any, curve: StopCurve) -> None:
+    if not curve.quality:
+        _draw_words(figure, curve.message)
+        return
     draw_curve(figure, curve)
     figure.axes[0].set_title(curve.message, fontsize=9, wrap=True)
+
+
+def _draw_words(figure: Any, words: str) -> None:
+    figure.text(0.5, 0.5, words, ha="center", va="center", wrap=True)
 
 
 def draw_curve(figure: Any, curve: StopCurve) -> None:
@@ -71,8 +81,11 @@ def draw_curve(figure: Any, curve: StopCurve) -> None:
         axes.legend(loc="lower right", frameon=False)
 
 
-def _draw_groups(figure: Any, groups: list[Figures], name: str) -> None:
-    """Draw seconds per slice and proposal quality side by side, one bar per group."""
+def _draw_groups(figure: Any, groups: list[Figures], name: str, nothing: str) -> None:
+    """Draw seconds per slice and proposal quality side by side, one bar per group; `nothing` where there is none."""
+    if not groups:
+        _draw_words(figure, nothing)
+        return
     left, right = figure.subplots(1, 2)
     names = [one.name for one in groups]
     left.bar(names, [one.active_s / max(1, one.n_slices) for one in groups], color=POINTS)
@@ -81,6 +94,9 @@ def _draw_groups(figure: Any, groups: list[Figures], name: str) -> None:
     right.bar(places - 0.2, [one.dice or 0 for one in groups], 0.4, color=POINTS, label="Dice of proposals")
     right.bar(places + 0.2, [one.unchanged or 0 for one in groups], 0.4, color=LINE, label="accepted unchanged")
     right.set(xlabel=name, ylim=(0, 1), xticks=places, xticklabels=names)
-    right.legend(frameon=False)
+    if any(one.dice is not None for one in groups):
+        right.legend(frameon=False)
+    else:
+        right.text(0.5, 0.5, _NO_PROPOSAL, transform=right.transAxes, ha="center", va="center", wrap=True)
     for axes in (left, right):
         axes.tick_params(axis="x", labelrotation=30)

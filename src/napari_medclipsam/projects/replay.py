@@ -47,6 +47,16 @@ class History:
     active_s: dict[str, float] = field(default_factory=dict)
     lasts: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def readers(self) -> list[str]:
+        """Who has worked on the case, by name; to have opened it, and what a program did by itself, is no work."""
+        return sorted(reader for reader, verbs in self.counts.items() if reader and verbs.keys() - {"begin"})
+
+    @property
+    def last_worked(self) -> str:
+        """When a reader has worked on it last; "" for never."""
+        return max((self.lasts.get(reader, "") for reader in self.readers), default="")
+
     def add(self, record: Mapping[str, Any]) -> None:
         """Count one more record."""
         reader, time = record.get("reader", ""), record["time"]

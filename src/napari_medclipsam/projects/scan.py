@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.annotation.requests import Cancelled, Progress
+from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.errors import MedclipsamError, ProjectError, PromptError
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.review import ENTROPY, STATUSES, CaseReview
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.wording import counted
 
 # As many slices are one record: what is lost when the program is stopped, some seconds of work.
 _BLOCK = 16
@@ -34,12 +37,21 @@ class Scanned:
         Of these, slices with a proposal.
     trouble : str
         Why it could not be scanned; "" where it could.
+    n_kept : int
+        Slices that were passed over: a file or a reader has begun them, and they wait for a decision.
     """
 
     case: str
     n_slices: int
     n_found: int
     trouble: str = ""
+    n_kept: int = 0
+
+
+def kept_words(n_kept: int) -> str:
+    """Say what a scan has passed over; "" where it has not."""
+    keep = "keeps" if n_kept == 1 else "keep"
+    return f"{counted(n_kept, 'slice')} {keep} what was imported or made by a reader." if n_kept else ""
 
 
 def scan_text(project: Project, text: str | None = None) -> str:
@@ -93,8 +105,9 @@ def scan(
 ) -> Iterator[Scanned]:
     """Ask for a text in every slice that `unscanned` returns; yields how each case ended.
 
-    What it finds are proposals, recorded in the journal like those of a reader but under no reader's name. It can be
-    stopped at any time, and goes on where it was.
+    What it finds are proposals, recorded in the journal like those of a reader but under no reader's name. What a file
+    brought or a reader has begun is never replaced: such slices are passed over. It can be stopped at any time, and
+    goes on where it was.
 
     Parameters
     ----------
@@ -151,7 +164,11 @@ def _scan_case(
     with project.open_case(case) as opened:
         opened.reader = ""
         review = opened.summary().review or CaseReview.untouched(project.study(case).grid.shape)
-        for first, last in _blocks(indices):
+        free = [index for index in indices if not _is_begun(opened.session, review.at(index))]
+        n_kept = len(indices) - len(free)
+        if progress is not None and n_kept:
+            progress(n_kept)
+        for first, last in _blocks(free):
             if cancelled():
                 break
             try:
@@ -163,7 +180,15 @@ def _scan_case(
             opened.session.apply(outcome)
             n_slices += len(outcome.visited)
             n_found += sum(bool(found) for found in outcome.proposals.values())
-    return Scanned(case, n_slices, n_found)
+    return Scanned(case, n_slices, n_found, n_kept=n_kept)
+
+
+def _is_begun(session: Session, at: SliceAt) -> bool:
+    """Tell whether a slice has anything that waits and is not of a scan: imported, clicked, drawn, carried, asked."""
+    if session.book.masks.by_hand(at).any():
+        return True
+    states = session.state(at).objects.values()
+    return any(s.is_outdated or (s.proposal is not None and s.proposal.source != "volume") for s in states)
 
 
 def _one_by_one(progress: Callable[[int], None] | None) -> Progress:

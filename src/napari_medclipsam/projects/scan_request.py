@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from napari_medclipsam.annotation.requests import Cancelled, Progress
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.scan import LEFT_TO_READER, Scanned, scan
+from napari_medclipsam.projects.scan import LEFT_TO_READER, Scanned, kept_words, scan
 from napari_medclipsam.wording import counted
 
 # A slice takes a second or two; beyond this the thread of the models is stuck.
@@ -38,9 +38,11 @@ class ScanOutcome:
     @property
     def message(self) -> str:
         """For the reader."""
-        n_slices, n_found = (sum(getattr(one, name) for one in self.cases) for name in ("n_slices", "n_found"))
+        names = ("n_slices", "n_found", "n_kept")
+        n_slices, n_found, n_kept = (sum(getattr(one, name) for one in self.cases) for name in names)
         begun = "Looked" if self.is_complete else "Cancelled: looked"
         told = f'{begun} for "{self.text}" in {counted(n_slices, "slice")}: proposals in {n_found}.'
+        told = f"{told} {kept_words(n_kept)}".rstrip()
         left = [one.case for one in self.cases if one.trouble == LEFT_TO_READER]
         if left:
             told += f" Left to you, for you had opened it: {', '.join(left)}."

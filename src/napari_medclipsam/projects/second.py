@@ -30,12 +30,12 @@ _NO_UNDO = 1
 
 def require_second_reader(reader: str, first: Summary, second: Summary) -> None:
     """Raise `ProjectError` unless `reader` may do the second reading of a case with these summaries."""
-    if reader in first.history.counts:
+    if reader in first.history.readers:
         raise ProjectError(
             f"{reader} has worked on this case already; a second reading is blind and needs another reader. Go on "
             "under another name."
         )
-    others = sorted({*second.history.counts} - {reader, ""})
+    others = [other for other in second.history.readers if other != reader]
     if others:
         raise ProjectError(f"The second reading of this case belongs to {others[0]}; go on with it as {others[0]}.")
 

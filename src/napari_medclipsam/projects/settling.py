@@ -114,7 +114,7 @@ class Adjudication:
             raise ProjectError("A second reading is settled from the first one; open that.")
         self._case = case
         self.second: Replay = reading(folder, case.study.grid.shape)
-        self.readers = sorted({*self.second.history.counts} - {""})
+        self.readers = self.second.history.readers
         self._first: dict[SliceAt, bytes] = {}
         self._read: dict[SliceAt, dict[int, Pair]] = {}
         for dispute in self.disputes():

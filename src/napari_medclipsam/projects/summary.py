@@ -89,6 +89,11 @@ class Summary:
         """How many slices have each status."""
         return Counter(self.statuses.values())
 
+    @property
+    def n_waiting(self) -> int:
+        """How many slices have a proposal or a prompt that nobody has decided on."""
+        return self.counts["proposed"] + self.counts["prompted"]
+
     def write(self, path: Path) -> None:
         """Write it; raises `OutputError` where that is not possible."""
         fields = {
@@ -148,6 +153,9 @@ def case_summary(case_folder: Path, shape: tuple[int, ...]) -> Summary:
     try:
         size_bytes = journal.stat().st_size
     except OSError:
+        return Summary()
+    if not size_bytes:
+        # Opened, and nothing done.
         return Summary()
     try:
         summary = Summary.read(case_folder / "summary.json")

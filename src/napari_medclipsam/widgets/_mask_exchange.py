@@ -12,7 +12,6 @@ from napari_medclipsam.projects.exchanging import Format, import_into, read_mask
 from napari_medclipsam.widgets import _project_work as work
 from napari_medclipsam.widgets import _questions as questions
 from napari_medclipsam.widgets._said import said_on_error
-from napari_medclipsam.wording import counted
 
 if TYPE_CHECKING:
     from napari_medclipsam.widgets._project_desk import ProjectDesk
@@ -57,8 +56,5 @@ class MaskExchange:
             masks = self._desk.run("Resampling the mask", lambda _: read_masks(case, path, resample=True))
         accept = questions.accept_import(self._parent, path.name)
         if accept is not None:
-            change = import_into(case, masks, accept=accept)
-            self._workspace.draw(change)
-            how = "accepted" if accept else "proposed"
-            self.said.emit(change.message or f"{counted(len(change.slices), 'slice')} {how}.")
+            self._workspace.draw(import_into(case, masks, accept=accept))
             self._workspace.classes_changed.emit()

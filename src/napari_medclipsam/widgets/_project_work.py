@@ -11,7 +11,7 @@ from napari_medclipsam.errors import MedclipsamError
 from napari_medclipsam.images.folders import Found
 from napari_medclipsam.napari_io import LayerData, view_layer
 from napari_medclipsam.projects.case import Case
-from napari_medclipsam.projects.exchanging import Format, export_project, labelled_cases
+from napari_medclipsam.projects.exchanging import Format, export_project, labelled_cases, unlabelled_words
 from napari_medclipsam.projects.progress import StudyRow, study_row
 from napari_medclipsam.projects.project import Project
 from napari_medclipsam.projects.queue import ReviewQueue
@@ -131,4 +131,5 @@ def exported(project: Project, form: Format, output: Path, cases: Sequence[str],
 
     export_project(project, form, output, chosen, told, deidentify=deidentify)
     left_out = f", {len(refused)} refused: {refused[0]}" if refused else ""
-    return f"Exported {counted(len(chosen) - len(refused), 'case')} to {output}{left_out}."
+    others = "" if cases else unlabelled_words(len(project.studies) - len(chosen))
+    return f"Exported {counted(len(chosen) - len(refused), 'case')} to {output}{left_out}{others}."
