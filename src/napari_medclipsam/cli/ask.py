@@ -28,6 +28,7 @@ from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.pair import load_grounder
 
 _ORDER = 'IMAGE comes first, then the question in quotes: medclipsam ask brain.png "is there a brain tumor?"'
@@ -59,7 +60,8 @@ def run(args: Namespace) -> int:
     image = view.turned.slice_pixels(index, window=args.window)
     asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
     answer = asked.name(image, region_yx, words) if words else asked.answer(image, region_yx, question)
-    answer = replace(answer, notes=(*clipped, *answer.notes))
+    cautions = [caution_of([answer.saliency] if answer.saliency else [], volume)]
+    answer = replace(answer, notes=(*clipped, *answer.notes, *filter(None, cautions)))
     if args.saliency is not None and answer.saliency is not None:
         _write(answer.saliency, view, index, args.saliency)
     elif args.saliency is not None:

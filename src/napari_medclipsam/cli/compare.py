@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from napari_medclipsam.images.io import read_image
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.prompting.text import phrasings_of
 from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.comparing import compare
 from napari_medclipsam.saliency.pair import load_pair
 
@@ -47,6 +49,8 @@ def run(args: Namespace) -> int:
     else:
         print(_table([_figures(seen) for seen in answers]))
         print(f"{caption} → {path}")
+    if caution := caution_of(answers, view.stored):
+        print(f"medclipsam: {caution}", file=sys.stderr)
     return DONE if any(seen.known for seen in answers) else REFUSED
 
 

@@ -59,6 +59,8 @@ class Report:
         True when there is no result; `message` says why.
     message : str
         What a person should know; "" when there is nothing to say.
+    caution : str or None
+        What the answer can't be taken for: the image is CT and the model was not taught it. None where that is not so.
     """
 
     input: str
@@ -77,6 +79,7 @@ class Report:
     structures: list[StructureReport] = field(default_factory=list)
     failed: bool = False
     message: str = ""
+    caution: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -123,12 +126,12 @@ def write_csv(reports: Sequence[Report], path: Path) -> None:
     columns = ["input", "text", "present", "presence", "mask_pixels", "mask_ml", "n_boxes", "mask_path"]
     times = ["load", "embed", "ground", "segment"]
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*columns, *(f"seconds_{t}" for t in times), "failed", "message"])
+    table.writerow([*columns, *(f"seconds_{t}" for t in times), "failed", "message", "caution"])
     for r in reports:
         row: list[Any] = [r.input, r.text, r.present, r.presence, r.mask_pixels, r.mask_ml]
         row += [len(r.boxes_xyxy), r.mask_path]
         row += [r.seconds.get(t) for t in times]
-        table.writerow(["" if v is None else _rounded(v) for v in [*row, r.failed, r.message]])
+        table.writerow(["" if v is None else _rounded(v) for v in [*row, r.failed, r.message, r.caution]])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 

@@ -122,8 +122,9 @@ class _Batch:
                 print(report.to_json(), flush=True)
             elif not report.failed:
                 print(report.to_line(), flush=True)
-            if report.message and not report.failed:
-                print(f"medclipsam: {report.message}", file=sys.stderr)
+            for sentence in (report.caution, report.message):
+                if sentence and not report.failed:
+                    print(f"medclipsam: {sentence}", file=sys.stderr)
 
     def _save(self) -> None:
         if self._csv_path is not None and self._reports:

@@ -23,6 +23,7 @@ from napari_medclipsam.pipeline import PipelineOptions, segment_volume
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult, StructureResult
+from napari_medclipsam.saliency.caution import caution_of
 
 Progress = Callable[[int, int], None]
 
@@ -105,6 +106,8 @@ class _Run:
             self.report.seconds[name] += value
         for found, told in zip(result.structures, self.report.structures, strict=True):
             self._add_structure(index, found, told, int((result.label_yx == found.label).sum()))
+        if self.report.caution is None:
+            self.report.caution = caution_of((s.saliency for s in result.structures), self.view.stored) or None
         if self.best is None or _weight(result) > _weight(self.best[1]):
             self.best = (index, result)
 
@@ -139,7 +142,8 @@ def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path
     if job.preview_path is not None and run.best is not None:
         index, result = run.best
         image = view.turned.slice_pixels(index, window=request.window)
-        write_png(render_preview(image, result, _caption(job, index, view), view.sides), job.preview_path)
+        sheet = render_preview(image, result, _caption(job, index, view), view.sides, report.caution or "")
+        write_png(sheet, job.preview_path)
         report.preview_path = str(job.preview_path)
 
 

@@ -198,7 +198,10 @@ class MedClipSamDock(QWidget):
         self.classes.refresh()
         self.case_row.refresh()
         self.queue_row.refresh()
-        self.answers.show_answers(session.answers(at) if session is not None and at is not None else ())
+        if session is None or at is None:
+            self.answers.show_answers(())
+        else:
+            self.answers.show_answers(session.answers(at), session.caution(at))
         self.place.setText(self._place_text())
         for name in ("undo", "redo"):
             step = getattr(session, f"{name}_name", "") if session is not None else ""
