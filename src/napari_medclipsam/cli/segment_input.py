@@ -15,8 +15,10 @@ from napari_medclipsam.cli.preview import render_preview, write_png
 from napari_medclipsam.cli.report import Report, StructureReport
 from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
+from napari_medclipsam.exchange.case import LabelClass
+from napari_medclipsam.exchange.label_table import require_own_table, write_named_mask
 from napari_medclipsam.images.intensity import Window
-from napari_medclipsam.images.io import mask_suffix, read_image, write_mask
+from napari_medclipsam.images.io import mask_suffix, read_image
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_volume
@@ -63,6 +65,7 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
             require_suitable(path, volume)
     if mask_path.resolve() == source.resolve():
         raise OutputError(f"The mask would replace its own image {source}; choose another --output.")
+    require_own_table(mask_path)
     report = Report(str(source), request.text, seconds={"load": time.perf_counter() - start})
     run = _Run(view, report, keep_saliency=saliency_path is not None)
     slices = segment_volume(
@@ -134,7 +137,9 @@ class _Run:
 def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path: Path | None) -> None:
     """Write what was asked for and note it in the report."""
     view, report = run.view, run.report
-    write_mask(view.to_stored(run.label_zyx), view.stored, mask_path)
+    # What is not known has no voxel, and is not to be taken for looked for and not found.
+    classes = [LabelClass(s.label, s.text) for s in report.structures if s.known]
+    write_named_mask(view.to_stored(run.label_zyx), view.stored, mask_path, classes)
     report.mask_path = str(mask_path)
     if run.saliency_zyx is not None and saliency_path is not None:
         write_saliency(view.to_stored(run.saliency_zyx), view.stored, saliency_path)

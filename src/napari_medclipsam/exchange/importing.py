@@ -10,7 +10,7 @@ import numpy as np
 from napari_medclipsam.errors import ImageError
 from napari_medclipsam.exchange.case import Case, LabelClass
 from napari_medclipsam.exchange.grids import on_source_grid
-from napari_medclipsam.exchange.nifti_files import read_table, table_path
+from napari_medclipsam.exchange.label_table import names_beside
 from napari_medclipsam.exchange.seg_import import read_seg
 from napari_medclipsam.images.io import kind_of
 from napari_medclipsam.images.labels import as_labels
@@ -28,8 +28,8 @@ def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = 
     Parameters
     ----------
     path : path-like
-        NIfTI (names of the labels from NAME.tsv beside it, where there is one), PNG or TIFF (pixel for pixel, for
-        images stored the same way), or a DICOM-SEG object.
+        NIfTI, PNG or TIFF (pixel for pixel, for images stored the same way), with the names of the labels from NAME.tsv
+        beside it, where there is one; or a DICOM-SEG object.
     source : Volume
         The image.
     resample : bool
@@ -56,7 +56,7 @@ def import_masks(path: str | os.PathLike[str], source: Volume, resample: bool = 
     if kind == "picture":
         labels_zyx = read_mask_picture(path)
         source.require_mask_shape(labels_zyx)
-        return Case(path.stem, source, labels_zyx, _numbered(labels_zyx, ()))
+        return Case(path.stem, source, labels_zyx, _numbered(labels_zyx, names_beside(path)))
     return _from_nifti(path, source, resample)
 
 
@@ -68,10 +68,8 @@ def _from_nifti(path: Path, source: Volume, resample: bool) -> Case:
     # NIfTI always has an affine here: the reader refuses one that does not say where its voxels are.
     if volume.affine is not None:
         labels_zyx = on_source_grid(labels_zyx, volume.affine, source, str(path), resample)
-    table = table_path(path)
-    named = read_table(table) if table.exists() else ()
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return Case(name, source, labels_zyx, _numbered(labels_zyx, named))
+    return Case(name, source, labels_zyx, _numbered(labels_zyx, names_beside(path)))
 
 
 def _numbered(labels_zyx: np.ndarray, named: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
