@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from images.dicom_samples import make_slice
+from napari_medclipsam.cli import segment_input
 from synthetic import picture, save
 
 KEYS = {"input", "text", "present", "presence", "boxes_xyxy", "mask_pixels", "mask_path", "seconds", "message"}
@@ -113,8 +114,6 @@ def test_batch_of_equal_names_and_a_missing_file(run, png, tmp_path):
 
 def test_an_unexpected_error_is_one_sentence_and_the_rest_goes_on(run, png, tmp_path, monkeypatch):
     other = save(tmp_path / "in" / "other.png", picture("disk")[0])
-    from napari_medclipsam.cli import segment_input
-
     real = segment_input.read_image
     monkeypatch.setattr(segment_input, "read_image", lambda p, **k: 1 / 0 if p == png[0] else real(p, **k))
     code, out, err = run("segment", png[0], other, "--text", "disk")
@@ -167,3 +166,16 @@ def test_a_table_of_something_else_is_not_replaced(run, png, tmp_path):
     code, _, err = run("segment", png[0], "--text", "disk", "--output", "m.png")
     assert code == 2 and "no table of labels" in err
     assert [p.name for p in (tmp_path / "here").iterdir()] == ["m.tsv"] and "age" in table.read_text()
+
+
+def test_the_slice_of_a_preview_is_the_one_that_ask_takes(run, tmp_path, monkeypatch):
+    # Stored head first: read from the feet on, its slice 1 is the fifth.
+    stack_kyx = np.stack([picture(*(["disk"] if k == 1 else []))[0] for k in range(6)])
+    path = tmp_path / "head.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(stack_kyx.T, np.diag([0.9, 0.9, -5, 1])), path)
+    captions = []
+    render = segment_input.render_preview
+    monkeypatch.setattr(segment_input, "render_preview", lambda *args: captions.append(args[2]) or render(*args))
+    assert run("segment", path, "--text", "disk", "--preview", "p.png")[0] == 0
+    assert captions == ["head, slice 1 of 0–5"]
+    assert "yes" in run("ask", path, "is there a disk?", "--slice", "1")[1]

@@ -26,6 +26,7 @@ from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult, StructureResult
 from napari_medclipsam.saliency.caution import caution_of
+from napari_medclipsam.wording import slice_place
 
 Progress = Callable[[int, int], None]
 
@@ -197,4 +198,4 @@ def _unknown_sentence(unknown: Sequence[StructureReport], model: str) -> str:
 
 def _caption(job: Job, index: int, view: ReadingView) -> str:
     count = view.turned.n_slices()
-    return job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"
+    return job.name if count == 1 else f"{job.name}, {slice_place(view.stored_index(index), count)}"

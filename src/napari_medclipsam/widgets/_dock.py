@@ -54,6 +54,7 @@ from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
 from napari_medclipsam.widgets._verbs import Verbs
 from napari_medclipsam.widgets._workspace import Workspace
+from napari_medclipsam.wording import slice_place
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -225,7 +226,7 @@ class MedClipSamDock(QWidget):
         state = _STATUS[session.state(at).status]
         if at.axis is None:
             return f"Image: {state}"
-        return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+        return f"{slice_place(at.index, session.image.n_slices(at)).capitalize()}: {state}"
 
     def _make_room(self) -> None:
         """Show what is for whole stacks only while no single slices are settled: both do not fit on a small screen."""
