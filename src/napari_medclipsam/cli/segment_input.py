@@ -17,6 +17,7 @@ from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
 from napari_medclipsam.exchange.case import LabelClass
 from napari_medclipsam.exchange.label_table import require_own_table, write_named_mask
+from napari_medclipsam.files import require_writable
 from napari_medclipsam.images.intensity import Window
 from napari_medclipsam.images.io import mask_suffix, read_image
 from napari_medclipsam.images.volume import Volume
@@ -29,6 +30,7 @@ from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.wording import slice_place
 
 Progress = Callable[[int, int], None]
+Models = tuple[TextGrounder, PromptableSegmenter]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,6 @@ class Request:
     """What is asked of every input of a run."""
 
     text: str
-    grounder: TextGrounder
-    segmenter: PromptableSegmenter
     options: PipelineOptions
     volume_index: int | None = None
     series_uid: str | None = None
@@ -45,13 +45,38 @@ class Request:
     plane: str | None = None
 
 
-def segment_input(job: Job, request: Request, progress: Progress | None = None) -> Report:
-    """Segment one input and write its results; nothing is written unless all slices are done.
+@dataclass(frozen=True)
+class Opened:
+    """An input that was read, and can be written about.
+
+    Parameters
+    ----------
+    job : Job
+        Which input, and where its picture goes.
+    view : ReadingView
+        The image.
+    mask_path : pathlib.Path
+        Where the mask goes.
+    saliency_path : pathlib.Path or None
+        Where the saliency goes, if it is asked for.
+    report : Report
+        To be filled in.
+    """
+
+    job: Job
+    view: ReadingView
+    mask_path: Path
+    saliency_path: Path | None
+    report: Report
+
+
+def open_input(job: Job, request: Request) -> Opened:
+    """Read one input and check all that can be checked without a model, which takes long to load.
 
     Raises
     ------
     MedclipsamError
-        If it can't be read, no phrase is known, or a result can't be written.
+        If it can't be read, can't be shown as is asked for, or a result can't be written.
     """
     start = time.perf_counter()
     source = job.found.path
@@ -59,6 +84,7 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
         source, volume_index=request.volume_index, series_uid=request.series_uid or job.found.series_uid
     )
     view = reading_view(volume, request.plane)
+    view.turned.intensity_limits(request.window)
     mask_path = job.mask_target(mask_suffix(volume))
     saliency_path = job.saliency_target(mask_suffix(volume))
     for path in (mask_path, saliency_path):
@@ -66,26 +92,41 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
             require_suitable(path, volume)
     if mask_path.resolve() == source.resolve():
         raise OutputError(f"The mask would replace its own image {source}; choose another --output.")
+    for path in (mask_path, saliency_path, job.preview_path):
+        if path is not None:
+            require_writable(path)
     require_own_table(mask_path)
     report = Report(str(source), request.text, seconds={"load": time.perf_counter() - start})
-    run = _Run(view, report, keep_saliency=saliency_path is not None)
+    return Opened(job, view, mask_path, saliency_path, report)
+
+
+def segment_opened(opened: Opened, request: Request, models: Models, progress: Progress | None = None) -> Report:
+    """Segment one input and write its results; nothing is written unless all slices are done.
+
+    Raises
+    ------
+    MedclipsamError
+        If no phrase is known, or a result can't be written.
+    """
+    view, report, (grounder, segmenter) = opened.view, opened.report, models
+    run = _Run(view, report, keep_saliency=opened.saliency_path is not None)
     slices = segment_volume(
         view.turned,
         request.text,
-        request.grounder,
-        request.segmenter,
+        grounder,
+        segmenter,
         request.options,
         window=request.window,
         # A single image is answered in full, its specificity too.
-        needs_maps=saliency_path is not None or view.turned.n_slices() == 1,
+        needs_maps=opened.saliency_path is not None or view.turned.n_slices() == 1,
     )
     for index, result in slices:
         run.add(index, result)
         if progress is not None:
             progress(index + 1, view.turned.n_slices())
-    _require_known(report, request.grounder.name)
-    _finish(report, volume)
-    _write(job, request, run, mask_path, saliency_path)
+    _require_known(report, grounder.name)
+    _finish(report, view.stored)
+    _write(opened, request, run)
     return report
 
 
@@ -135,9 +176,10 @@ class _Run:
             self.report.box_labels.append(found.label)
 
 
-def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path: Path | None) -> None:
+def _write(opened: Opened, request: Request, run: _Run) -> None:
     """Write what was asked for and note it in the report."""
-    view, report = run.view, run.report
+    job, view, report = opened.job, opened.view, opened.report
+    mask_path, saliency_path = opened.mask_path, opened.saliency_path
     # What is not known has no voxel, and is not to be taken for looked for and not found.
     classes = [LabelClass(s.label, s.text) for s in report.structures if s.known]
     write_named_mask(view.to_stored(run.label_zyx), view.stored, mask_path, classes)
