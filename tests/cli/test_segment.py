@@ -179,3 +179,10 @@ def test_the_slice_of_a_preview_is_the_one_that_ask_takes(run, tmp_path, monkeyp
     assert run("segment", path, "--text", "disk", "--preview", "p.png")[0] == 0
     assert captions == ["head, slice 1 of 0–5"]
     assert "yes" in run("ask", path, "is there a disk?", "--slice", "1")[1]
+
+
+def test_a_mask_that_is_replaced_is_told(run, png):
+    for times in range(2):
+        code, out, _ = run("segment", png[0], "--text", "disk", "--output", "m.png")
+        assert code == 0 and ("m.png, replaced" in out) == bool(times)
+    assert json.loads(run("segment", png[0], "--text", "disk", "--output", "m.png", "--json")[1])["replaced"] is True

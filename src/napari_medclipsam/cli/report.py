@@ -51,6 +51,8 @@ class Report:
         Volume of the mask; None where the voxel size is not known, and for single slices.
     mask_path : str or None
         The mask file; None when the input failed.
+    replaced : bool
+        True when a file of the mask's name was there before.
     seconds : dict
         load, embed, ground, segment.
     structures : list
@@ -73,6 +75,7 @@ class Report:
     mask_pixels: int = 0
     mask_ml: float | None = None
     mask_path: str | None = None
+    replaced: bool = False
     saliency_path: str | None = None
     preview_path: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -96,7 +99,8 @@ class Report:
             return f"{self.input}: {self.message}"
         found = [f"{s.text}: {_verdict(s)}" for s in self.structures]
         seconds = sum(self.seconds.values())
-        return f"{self.input}: {'; '.join(found)} → {self.mask_path} ({seconds:.1f} s)"
+        replaced = ", replaced the file of that name" if self.replaced else ""
+        return f"{self.input}: {'; '.join(found)} → {self.mask_path}{replaced} ({seconds:.1f} s)"
 
 
 def _verdict(structure: StructureReport) -> str:

@@ -180,6 +180,7 @@ def _write(opened: Opened, request: Request, run: _Run) -> None:
     """Write what was asked for and note it in the report."""
     job, view, report = opened.job, opened.view, opened.report
     mask_path, saliency_path = opened.mask_path, opened.saliency_path
+    report.replaced = mask_path.exists()
     # What is not known has no voxel, and is not to be taken for looked for and not found.
     classes = [LabelClass(s.label, s.text) for s in report.structures if s.known]
     write_named_mask(view.to_stored(run.label_zyx), view.stored, mask_path, classes)
