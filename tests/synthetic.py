@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,13 @@ class Both(IntensityGrounder, RegionGrower):
     """Grounder and segmenter in one, as `lite` is."""
 
     name = "both"
+
+
+class WithoutCt(Both):
+    """Was never shown CT, as `lite` was not."""
+
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
+        return replace(super().saliency(image, text), knows_ct=False)
 
 
 class PooledGrays:

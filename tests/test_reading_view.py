@@ -37,7 +37,8 @@ def test_turned_there_and_back_and_boxes_too(codes, plane):
     index, (x0, y0, x1, y1) = view.box_to_stored(1, (2, 1, 3, 2))
     across = int(np.argmin(np.ptp(back, axis=0)))
     rows, columns = (a for a in range(3) if a != across)
-    assert index == back[0, across]
+    assert index == back[0, across] == view.stored_index(1) and view.across == across
+    assert view.index_of_stored(index) == 1
     assert np.allclose(
         [x0, y0, x1, y1], [back[:, columns].min(), back[:, rows].min(), back[:, columns].max(), back[:, rows].max()]
     )

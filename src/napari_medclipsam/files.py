@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 from napari_medclipsam.errors import OutputError
 
 _CHUNK = 1 << 20
+# Windows has no quotas of this kind.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
@@ -21,10 +24,8 @@ def _told(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"Can't write {target}: {error.strerror or error}. Free some space or choose another folder; "
-            "nothing was changed."
-        ) from error
+        remedy = "Free some space or choose another folder" if error.errno in _FULL else "Choose another folder"
+        raise OutputError(f"Can't write {target}: {error.strerror or error}. {remedy}; nothing was changed.") from error
 
 
 def _open_to_readers(path: Path, mode: int) -> None:
@@ -32,6 +33,24 @@ def _open_to_readers(path: Path, mode: int) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
+
+
+def require_writable(target: Path) -> None:
+    """Refuse a file that can't be written, before the work on it; nothing is left behind.
+
+    Raises
+    ------
+    OutputError
+        If `target` is a folder, or nothing can be written where it would go.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder, so it can't be written as a file. Choose another name.")
+    folder = next((f for f in target.absolute().parents if f.exists()), Path())
+    with _told(target):
+        # Tried, not asked for: rights say nothing of read-only disks.
+        handle, name = tempfile.mkstemp(prefix=".partial-", dir=folder)
+        os.close(handle)
+        Path(name).unlink()
 
 
 @contextmanager

@@ -143,6 +143,11 @@ class ReadingView:
         """Which axis of the stored array, of (z, y, x), the slices are across."""
         return int(np.argmax(np.abs(self._to_stored_xyz[:3, 2])[::-1]))
 
+    def stored_index(self, index: int) -> int:
+        """Return where a slice of `turned` lies along the stored axis `across`: the number that readers are told."""
+        step, first = self._to_stored_xyz[2 - self.across, 2:]
+        return round(first + step * index)
+
     def index_of_stored(self, stored_index: int) -> int:
         """Return where the slice lies in `turned` that is counted so along the stored axis `across`."""
         step, first = self._to_stored_xyz[2 - self.across, 2:]

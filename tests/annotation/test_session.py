@@ -10,7 +10,7 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.prompts import Prompts
 from napari_medclipsam.annotation.session import Session
 from napari_medclipsam.errors import ImageError, PromptError
-from synthetic import Both, picture
+from synthetic import Both, WithoutCt, picture
 
 MODEL = Both()
 PIXELS, MASKS = picture("disk", "square")
@@ -291,3 +291,24 @@ def test_slices_are_encoded_ahead_where_there_is_something_to_see():
         assert not session.apply(session.plan_embedding(SliceAt.across(0, index)).run(model, model))
     assert model.n_embedded == 1
     assert session.plan_embedding(SliceAt.across(0, 2)) is None
+
+
+def test_what_a_model_that_never_saw_ct_finds_there_is_no_answer() -> None:
+    model, at = WithoutCt(), SliceAt((None, None))
+    for image, is_ct in ((PIXELS, False), (PIXELS.astype(np.int16) - 600, True)):
+        session = session_of(image)
+        session.window = (float(image.min()), float(image.max()))
+        assert session.caution(at) == ""
+        session.apply(session.plan_text(at, "gizmo").run(model, model))
+        assert session.caution(at) == "", "nothing is drawn"
+        session.apply(session.plan_text(at, "disk").run(model, model))
+        assert ("looks like CT" in session.caution(at)) == is_ct
+    assert not AnnotatedImage(image, modality="MR").looks_like_ct
+
+
+def test_a_whole_ct_is_told_with_what_was_found_in_it() -> None:
+    stack = np.stack([PIXELS] * 2)
+    session = Session(AnnotatedImage(stack, modality="CT"))
+    request = session.plan_volume(SliceAt((0, None, None)), "disk")
+    assert "looks like CT" in request.run(WithoutCt(), WithoutCt()).message
+    assert "CT" not in request.run(MODEL, MODEL).message

@@ -58,7 +58,7 @@ def test_what_cant_be_told_is_an_answer_without_a_score(run, png):
 
 def test_text_says_which_slice_and_what_became_of_the_box(run, nifti):
     code, out, err = run("ask", nifti[0], "is there a disk?", "--slice", "3", "--box", "5,5,90,20")
-    assert code == 0 and "slice 3 of 0 to 5: is there a disk?" in out
+    assert code == 0 and "slice 3 of 0–5: is there a disk?" in out
     assert "clipped to 5,5,63,20" in err and "left out" in err
 
 

@@ -171,3 +171,47 @@ def test_a_full_disk_in_a_batch_fails_each_and_says_so(run, tmp_path, monkeypatc
     code, _, err = run("segment", folder, "--text", "disk")
     assert code == 2 and err.count("No space left") == 3 and "Traceback" not in err
     assert list((tmp_path / "here" / "medclipsam-output").iterdir()) == []
+
+
+def text_file(path):
+    path.write_text("# Notes\n" * 100)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("fake.nii.gz", [], "is not a NIfTI file. Convert"),
+        ("fake.nii", [], "is not a NIfTI file. Convert"),
+        ("README.md", [], "can't be read here"),
+        ("scan.png", ["--output", "x.nii.gz"], "geometry"),
+        ("head.nii.gz", ["--output", "x.png"], "one slice"),
+        ("head.nii.gz", ["--window", "nowhere"], "window"),
+        ("scan.png", ["--output", "/dev/null/x.png"], "Can't write"),
+        ("scan.png", ["--preview", "/dev/null/p.png"], "Can't write"),
+        ("scan.png", ["--preview", "folder.png"], "is a folder"),
+    ],
+)
+def test_what_can_be_seen_beforehand_is_refused_before_a_model_is_loaded(
+    run, png, nifti, tmp_path, monkeypatch, name, options, said
+):
+    loaded = []
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: loaded.append(name))
+    path = png[0].parent / name
+    if not path.exists():
+        text_file(path)
+    (tmp_path / "here" / "folder.png").mkdir()
+    code, out, err = run("segment", path, "--text", "disk", *options)
+    assert code == 2 and out == "" and said in err and "Free some space" not in err and not loaded
+    assert [p.name for p in (tmp_path / "here").iterdir()] == ["folder.png"]
+
+
+def test_a_batch_loads_the_models_once_and_only_for_what_it_can_read(run, png, tmp_path, monkeypatch):
+    from synthetic import Both
+
+    loaded = []
+    monkeypatch.setattr("napari_medclipsam.saliency.pair.load", lambda name, device=None: loaded.append(name) or Both())
+    bad = [text_file(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    assert run("segment", *bad, "--text", "disk")[0] == 2 and not loaded
+    save(tmp_path / "in" / "other.png", picture("disk")[0])
+    assert run("segment", *bad, png[0].parent, "--text", "disk")[0] == 2 and len(loaded) == 1

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from images.dicom_samples import make_slice
+from napari_medclipsam.cli import segment_input
 from synthetic import picture, save
 
 KEYS = {"input", "text", "present", "presence", "boxes_xyxy", "mask_pixels", "mask_path", "seconds", "message"}
@@ -18,7 +19,7 @@ def test_one_picture(run, png, tmp_path):
     assert "disk: present" in out and "scan_mask.png" in out
     mask = np.asarray(Image.open(tmp_path / "here" / "scan_mask.png"))
     assert mask.dtype == np.uint8 and np.array_equal(mask == 1, masks["disk"])
-    assert [p.name for p in (tmp_path / "here").iterdir()] == ["scan_mask.png"]
+    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == ["scan_mask.png", "scan_mask.tsv"]
 
 
 def test_json_of_a_picture(run, png):
@@ -94,21 +95,25 @@ def test_batch_with_one_failure(run, tmp_path):
     assert rows[0].startswith("input,text,present,presence,mask_pixels") and len(rows) == 4
     assert rows[1].split(",")[2] == "True" and rows[3].split(",")[2] == ""
     names = sorted(p.name for p in out_folder.iterdir())
-    assert names == ["a_mask.png", "a_preview.png", "b_mask.png", "b_preview.png", "results.csv"]
+    assert names == [
+        "a_mask.png",
+        "a_mask.tsv",
+        "a_preview.png",
+        *("b_mask.png", "b_mask.tsv", "b_preview.png"),
+        "results.csv",
+    ]
 
 
 def test_batch_of_equal_names_and_a_missing_file(run, png, tmp_path):
     other = save(tmp_path / "elsewhere" / "scan.png", picture("disk")[0])
     code, _, err = run("segment", png[0], other, tmp_path / "gone.png", "--text", "disk")
     assert code == 2 and "gone.png" in err
-    names = sorted(p.name for p in (tmp_path / "here" / "medclipsam-output").iterdir())
+    names = sorted(p.name for p in (tmp_path / "here" / "medclipsam-output").iterdir() if p.suffix != ".tsv")
     assert names == ["elsewhere_scan_mask.png", "in_scan_mask.png", "results.csv"]
 
 
 def test_an_unexpected_error_is_one_sentence_and_the_rest_goes_on(run, png, tmp_path, monkeypatch):
     other = save(tmp_path / "in" / "other.png", picture("disk")[0])
-    from napari_medclipsam.cli import segment_input
-
     real = segment_input.read_image
     monkeypatch.setattr(segment_input, "read_image", lambda p, **k: 1 / 0 if p == png[0] else real(p, **k))
     code, out, err = run("segment", png[0], other, "--text", "disk")
@@ -144,3 +149,40 @@ def test_a_folder_means_the_same_to_every_verb(run, png, tmp_path):
     run("project", "init", tmp_path / "p")
     code, out, err = run("project", "add", tmp_path / "p", folder)
     assert code == 0 and "2 added" in out and "no image: notes.txt." in err
+
+
+@pytest.mark.parametrize(("source", "mask"), [("png", "m.png"), ("nifti", "m.nii.gz")])
+def test_the_names_of_the_labels_go_with_the_mask(run, source, mask, request):
+    path = request.getfixturevalue(source)[0]
+    code, _, err = run("segment", path, "--text", "disk; gizmo; square", "--output", mask)
+    assert code == 2 and "gizmo" in err
+    code, out, err = run("masks", "export", mask, "--source", path, "--format", "csv", "--output", "sizes.csv")
+    assert code == 0 and "disk" in out and "square" in out and "label" not in out and "gizmo" not in out
+
+
+def test_a_table_of_something_else_is_not_replaced(run, png, tmp_path):
+    table = tmp_path / "here" / "m.tsv"
+    table.write_text("patient\tage\n1\t40\n")
+    code, _, err = run("segment", png[0], "--text", "disk", "--output", "m.png")
+    assert code == 2 and "no table of labels" in err
+    assert [p.name for p in (tmp_path / "here").iterdir()] == ["m.tsv"] and "age" in table.read_text()
+
+
+def test_the_slice_of_a_preview_is_the_one_that_ask_takes(run, tmp_path, monkeypatch):
+    # Stored head first: read from the feet on, its slice 1 is the fifth.
+    stack_kyx = np.stack([picture(*(["disk"] if k == 1 else []))[0] for k in range(6)])
+    path = tmp_path / "head.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(stack_kyx.T, np.diag([0.9, 0.9, -5, 1])), path)
+    captions = []
+    render = segment_input.render_preview
+    monkeypatch.setattr(segment_input, "render_preview", lambda *args: captions.append(args[2]) or render(*args))
+    assert run("segment", path, "--text", "disk", "--preview", "p.png")[0] == 0
+    assert captions == ["head, slice 1 of 0–5"]
+    assert "yes" in run("ask", path, "is there a disk?", "--slice", "1")[1]
+
+
+def test_a_mask_that_is_replaced_is_told(run, png):
+    for times in range(2):
+        code, out, _ = run("segment", png[0], "--text", "disk", "--output", "m.png")
+        assert code == 0 and ("m.png, replaced" in out) == bool(times)
+    assert json.loads(run("segment", png[0], "--text", "disk", "--output", "m.png", "--json")[1])["replaced"] is True

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_medclipsam.models.lite.known import PhraseBank, sides
+from napari_medclipsam.models.lite.known import _FRAMES, PhraseBank, sides
 from napari_medclipsam.models.lite.phrases import phrase_book
 from napari_medclipsam.models.lite.text import TextEncoder
 
@@ -92,3 +92,26 @@ def test_no_phrase_of_the_book_is_taken_for_something_in_an_organ(bank: PhraseBa
 def test_words_that_no_phrase_has_are_unheard(bank: PhraseBank) -> None:
     assert bank.unheard("Is there a collapsed left lung?") == ("collapsed",)
     assert bank.unheard("metastatic brain tumors") == ("metastatic",)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "hint"),
+    [
+        *[("barin tumor", "brain tumor"), ("Lnug", "lung"), ("rigth lung", "right lung"), ("no polyp", "polyp")],
+        *[("no tumor", "brain tumor"), ("no", None), ("kidney", None)],
+    ],
+)
+def test_a_phrase_of_like_spelling_is_the_first_hint(
+    bank: PhraseBank, encode: TextEncoder, phrase: str, hint: str | None
+) -> None:
+    limited = PhraseBank(phrase_book(), bank.taught, bank.untaught, 0.9)
+    vector = encode([phrase])[0]
+    found = limited.judge(phrase, vector)
+    by_meaning = limited._phrases[limited.scores(phrase, vector)[2] // len(_FRAMES)]
+    assert not found.known and found.nearest_phrase == (hint or by_meaning)
+    assert np.array_equal(found.vector, bank.judge(phrase, vector).vector)
+
+
+def test_what_is_known_is_not_taken_for_a_slip(bank: PhraseBank, encode: TextEncoder) -> None:
+    found = bank.judge("brain tumorous", encode(["brain tumor"])[0])
+    assert found.known and found.nearest_phrase == "brain tumor"

@@ -65,7 +65,11 @@ def test_what_is_ruled_out_at_a_glance_is_not_encoded(lite: LiteModel, data_dir:
         assert lite.ruled_out(brain, "brain tumor") is None, "it is there"
         assert lite.ruled_out(brain, "gizmo") is None, "nothing is known of it"
         assert not encoded
-        assert not lite.saliency(brain, "colon polyp").present and len(encoded) == 1
+        seen = lite.saliency(brain, "colon polyp")
+        assert not seen.present and len(encoded) == 1
+        # Readers may have taught `grounded` CT; what lite itself was taught was none.
+        assert not seen.knows_ct and not answer.knows_ct
+        assert lite.grounded(brain, "cyst", lite.phrase_vector("cyst"), 0.0).knows_ct
     finally:
         lite._encode = encode
     assert isinstance(lite, RulesOut)

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.requests import MaskRequest
 from napari_medclipsam.widgets import _adapters as adapters
+from napari_medclipsam.widgets import _work
 
 
 def test_text_to_accepted_mask(desk, disk_stack, dice) -> None:
@@ -286,3 +287,19 @@ def test_the_threshold_slider_moves_the_coarse_mask_and_asks_again(desk) -> None
     assert not desk.layer("saliency").visible
     desk.do("toggle_mask")
     assert not desk.layer("masks").visible and not desk.layer("proposals").visible
+
+
+def test_on_ct_the_answer_says_what_it_is_worth(open_desk, monkeypatch) -> None:
+    from synthetic import WithoutCt, picture
+
+    monkeypatch.setattr(_work, "load_beside_opengl", lambda name, device: (WithoutCt(), WithoutCt()))
+    viewer = ViewerModel()
+    pixels = picture("disk")[0]
+    viewer.add_image(pixels.astype(np.int16) - 900, name="ct")
+    viewer.add_image(pixels, name="mr")
+    desk = open_desk(viewer)
+    for name in ("ct", "mr"):
+        desk.dock.workspace.label(viewer.layers[name])
+        desk.dock.workspace.set_window("percentile")
+        desk.ask("disk")
+        assert ("looks like CT" in desk.dock.answers.text()) == (name == "ct")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import GeometryError, ImageError
-from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, window_limits
+from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, looks_like_ct, window_limits
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.reading_view import Turn, slice_turn
@@ -84,6 +85,11 @@ class AnnotatedImage:
     def n_axes(self) -> int:
         """Number of axes of the image grid."""
         return self.array.ndim - int(self.rgb)
+
+    @cached_property
+    def looks_like_ct(self) -> bool:
+        """True for CT, by what the file says or by its values; found once."""
+        return looks_like_ct(self.array, self.modality)
 
     @property
     def voxel_ml(self) -> float | None:

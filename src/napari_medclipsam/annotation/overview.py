@@ -14,6 +14,7 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.recent import Recent
 from napari_medclipsam.annotation.requests import TextAnswer
 from napari_medclipsam.annotation.states import Proposal, SliceState
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.coarse import coarse_mask
 
 _REMEMBERED_ANSWERS = 16
@@ -75,6 +76,10 @@ class Overview:
     def answers(self, at: SliceAt) -> tuple[TextAnswer, ...]:
         """Return the newest text answers of a slice, one per phrase: saliency, verdict, mask. The last 16 are kept."""
         return self.recent_answers.get(at) or ()
+
+    def caution(self, at: SliceAt) -> str:
+        """Return, in a sentence, what the text answers of a slice can't be taken for; "" for nothing."""
+        return caution_of((answer.saliency for answer in self.answers(at)), self.image)
 
     def coarse(self, at: SliceAt, level: float) -> np.ndarray:
         """Return the coarse mask of the text answers of a slice at a threshold, for a slider.

@@ -25,6 +25,7 @@ from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_slices
 from napari_medclipsam.prompting.propagation import Carried, blended, propagate
 from napari_medclipsam.prompting.text import parse_structures
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.certainty import Certainty
 from napari_medclipsam.saliency.work import SaliencyCancelled, watched
 from napari_medclipsam.wording import counted
@@ -191,11 +192,12 @@ class VolumeRequest:
         turn = self.image.turn(self.at)
         proposals: dict[int, dict[str, Proposal]] = {}
         certainties: dict[int, dict[str, Certainty]] = {}
-        known = False
+        known, caution = False, ""
         asked = watched(grounder, visit.part, cancelled)
         results = segment_slices(slices, self.text, asked, segmenter, self.options, needs_maps=False)
         for index, result in visit.until_cancelled(results):
             known |= result.known
+            caution = caution or caution_of((s.saliency for s in result.structures), self.image)
             answers = stored_answers(result, turn)
             certainties[index] = {a.saliency.text: a.certainty for a in answers}
             proposals[index] = {
@@ -203,7 +205,7 @@ class VolumeRequest:
                 for a in answers
                 if a.mask_yx.any()
             }
-        message = self._message(proposals, visit.stopped, known)
+        message = f"{self._message(proposals, visit.stopped, known)} {caution}".strip()
         return StackOutcome(
             self,
             proposals,

@@ -28,7 +28,9 @@ from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.pair import load_grounder
+from napari_medclipsam.wording import slice_place
 
 _ORDER = 'IMAGE comes first, then the question in quotes: medclipsam ask brain.png "is there a brain tumor?"'
 
@@ -59,7 +61,8 @@ def run(args: Namespace) -> int:
     image = view.turned.slice_pixels(index, window=args.window)
     asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
     answer = asked.name(image, region_yx, words) if words else asked.answer(image, region_yx, question)
-    answer = replace(answer, notes=(*clipped, *answer.notes))
+    cautions = [caution_of([answer.saliency] if answer.saliency else [], volume)]
+    answer = replace(answer, notes=(*clipped, *answer.notes, *filter(None, cautions)))
     if args.saliency is not None and answer.saliency is not None:
         _write(answer.saliency, view, index, args.saliency)
     elif args.saliency is not None:
@@ -142,7 +145,7 @@ def _tell(args: Namespace, answer: Answer, stored_index: int, n_slices: int, mod
     if args.json:
         print(json.dumps(_as_json(args, answer, stored_index, model), ensure_ascii=False))
     else:
-        at = f", slice {stored_index} of 0 to {n_slices - 1}" if n_slices > 1 else ""
+        at = f", {slice_place(stored_index, n_slices)}" if n_slices > 1 else ""
         print(f"{args.input}{at}: {answer.question} → {answer.sentence}")
         for candidate in answer.candidates:
             told = f"{candidate.probability:.2f}" if candidate.known else "not known"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ from napari_medclipsam.images.io import read_image
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.prompting.text import phrasings_of
 from napari_medclipsam.reading_view import ReadingView, reading_view
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.comparing import compare
 from napari_medclipsam.saliency.pair import load_pair
+from napari_medclipsam.wording import slice_place
 
 _HEAD = ("phrasing", "answer", "presence", "specificity")
 
@@ -39,7 +42,7 @@ def run(args: Namespace) -> int:
     with progress_bar(0, "steps") as bar:
         answers = compare(grounder, image, texts, shown_on(bar))
     count = view.turned.n_slices()
-    caption = job.name if count == 1 else f"{job.name}, slice {index} of 0–{count - 1}"
+    caption = job.name if count == 1 else f"{job.name}, {slice_place(index, count)}"
     sheet = render_comparison(image, [a.values_yx for a in answers], [_words(a) for a in answers], caption, view.sides)
     write_png(sheet, path)
     if args.json:
@@ -47,6 +50,8 @@ def run(args: Namespace) -> int:
     else:
         print(_table([_figures(seen) for seen in answers]))
         print(f"{caption} → {path}")
+    if caution := caution_of(answers, view.stored):
+        print(f"medclipsam: {caution}", file=sys.stderr)
     return DONE if any(seen.known for seen in answers) else REFUSED
 
 

@@ -21,6 +21,7 @@ from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult
 from napari_medclipsam.saliency.pair import load_pair
 from napari_medclipsam.samples import SAMPLE_TEXT, sample_brain, write_volume
+from napari_medclipsam.wording import slice_place
 
 # Slices shown to the model beyond the lesion on either side, so that the end of the mask is its own doing.
 _BEYOND = 6
@@ -90,7 +91,8 @@ def _write_pictures(answer: _Answer, folder: Path) -> list[Path]:
     """Write what was found and the sample itself; returns the files."""
     image = answer.view.turned.slice_pixels(answer.best_index)
     result = answer.best
-    caption = f"Sample brain, slice {answer.best_index}"
+    place = slice_place(answer.view.stored_index(answer.best_index), answer.view.turned.n_slices())
+    caption = f"Sample brain, {place}"
     pictures = {
         folder / "overview.png": render_preview(image, result, caption, answer.view.sides),
         folder / "saliency.png": draw_saliency(image, result.saliency_yx),

@@ -12,13 +12,14 @@ from napari_medclipsam.exchange.coco import export_coco
 from napari_medclipsam.exchange.deidentify import Deidentifier
 from napari_medclipsam.exchange.dicom_source import DicomSource, open_source
 from napari_medclipsam.exchange.importing import import_masks
+from napari_medclipsam.exchange.label_table import write_named_mask
 from napari_medclipsam.exchange.measures import export_measures
 from napari_medclipsam.exchange.nifti_files import export_classes_nifti, export_labels_nifti
 from napari_medclipsam.exchange.nnunet import export_nnunet
 from napari_medclipsam.exchange.seg_export import export_seg
 from napari_medclipsam.exchange.series_export import export_deidentified
 from napari_medclipsam.exchange.terms import find_term
-from napari_medclipsam.images.io import kind_of, read_image, write_mask
+from napari_medclipsam.images.io import kind_of, read_image
 
 
 def run(args: Namespace) -> int:
@@ -75,7 +76,7 @@ def _write_imported(case: Case, output: Path) -> None:
     if name.endswith((".nii", ".nii.gz")):
         export_labels_nifti(case, output)
     elif name.endswith((".png", ".tif", ".tiff")):
-        write_mask(case.single_labels_zyx(), case.source, output)
+        write_named_mask(case.single_labels_zyx(), case.source, output, case.classes)
     else:
         export_classes_nifti(case, output)
 

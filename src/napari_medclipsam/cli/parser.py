@@ -74,7 +74,8 @@ def _add_segment(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PATH",
         help="mask file (.nii.gz, .nii, .png, .tif), or folder for many inputs; by default NAME_mask in the current "
-        "folder, and for many inputs the folder medclipsam-output there",
+        "folder, and for many inputs the folder medclipsam-output there. The names of its labels go into NAME.tsv "
+        "beside it, which `masks export` reads",
     )
     p.add_argument(
         "--saliency",
@@ -197,7 +198,7 @@ def _add_masks(verbs: Verbs, common: argparse.ArgumentParser) -> None:
             "mask",
             type=Path,
             metavar="MASK",
-            help="NIfTI (names of its labels from NAME.tsv beside it), PNG, TIFF or DICOM-SEG",
+            help="NIfTI, PNG or TIFF (names of the labels from NAME.tsv beside it), or DICOM-SEG",
         )
         action.add_argument("--source", type=Path, required=True, metavar="IMAGE", help="the image that was labelled")
         action.add_argument("--volume-index", type=int, metavar="N", help="which volume of a 4D image, from 0")

@@ -27,7 +27,9 @@ _BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
 _DASHES = str.maketrans({"–": "-", "—": "-", "−": "-"})
 
 
-def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple[str, str] = ("", "")) -> Image.Image:
+def render_preview(
+    image: Slice, result: SliceResult, caption: str, sides: tuple[str, str] = ("", ""), caution: str = ""
+) -> Image.Image:
     """Return the image with masks and boxes, its saliency beside it, and what was found written above.
 
     Parameters
@@ -40,12 +42,16 @@ def render_preview(image: Slice, result: SliceResult, caption: str, sides: tuple
         First line.
     sides : tuple of str
         Letters for the left and the right edge, see `ReadingView.sides`.
+    caution : str
+        What the answer can't be taken for; a line below the answers.
     """
     left, right = draw_mask(image, result, boxes=True), draw_saliency(image, result.saliency_yx)
     for panel in (left, right):
         _write_sides(panel, sides)
     lines = [_drawable(line) for line in (caption, *(_legend(s) for s in result.structures))]
     colours = [_INK, *(colour_of(s.label) for s in result.structures)]
+    if caution:
+        lines, colours = [*lines, caution], [*colours, _INK]
     header = _LINE_PX * len(lines) + _MARGIN_PX
     width = left.width + right.width + 3 * _MARGIN_PX
     font = _font()

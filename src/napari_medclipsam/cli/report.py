@@ -51,6 +51,8 @@ class Report:
         Volume of the mask; None where the voxel size is not known, and for single slices.
     mask_path : str or None
         The mask file; None when the input failed.
+    replaced : bool
+        True when a file of the mask's name was there before.
     seconds : dict
         load, embed, ground, segment.
     structures : list
@@ -59,6 +61,8 @@ class Report:
         True when there is no result; `message` says why.
     message : str
         What a person should know; "" when there is nothing to say.
+    caution : str or None
+        What the answer can't be taken for: the image is CT and the model was not taught it. None where that is not so.
     """
 
     input: str
@@ -71,12 +75,14 @@ class Report:
     mask_pixels: int = 0
     mask_ml: float | None = None
     mask_path: str | None = None
+    replaced: bool = False
     saliency_path: str | None = None
     preview_path: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     structures: list[StructureReport] = field(default_factory=list)
     failed: bool = False
     message: str = ""
+    caution: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -93,7 +99,8 @@ class Report:
             return f"{self.input}: {self.message}"
         found = [f"{s.text}: {_verdict(s)}" for s in self.structures]
         seconds = sum(self.seconds.values())
-        return f"{self.input}: {'; '.join(found)} → {self.mask_path} ({seconds:.1f} s)"
+        replaced = ", replaced the file of that name" if self.replaced else ""
+        return f"{self.input}: {'; '.join(found)} → {self.mask_path}{replaced} ({seconds:.1f} s)"
 
 
 def _verdict(structure: StructureReport) -> str:
@@ -123,12 +130,12 @@ def write_csv(reports: Sequence[Report], path: Path) -> None:
     columns = ["input", "text", "present", "presence", "mask_pixels", "mask_ml", "n_boxes", "mask_path"]
     times = ["load", "embed", "ground", "segment"]
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*columns, *(f"seconds_{t}" for t in times), "failed", "message"])
+    table.writerow([*columns, *(f"seconds_{t}" for t in times), "failed", "message", "caution"])
     for r in reports:
         row: list[Any] = [r.input, r.text, r.present, r.presence, r.mask_pixels, r.mask_ml]
         row += [len(r.boxes_xyxy), r.mask_path]
         row += [r.seconds.get(t) for t in times]
-        table.writerow(["" if v is None else _rounded(v) for v in [*row, r.failed, r.message]])
+        table.writerow(["" if v is None else _rounded(v) for v in [*row, r.failed, r.message, r.caution]])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 

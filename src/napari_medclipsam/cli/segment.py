@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,9 +15,9 @@ from napari_medclipsam.cli import DONE, INTERRUPTED, REFUSED, UNEXPECTED, report
 from napari_medclipsam.cli.outputs import DEFAULT_FOLDER, Job, expand_inputs, plan_jobs, require_apart
 from napari_medclipsam.cli.progress import progress_bar, shown_on
 from napari_medclipsam.cli.report import Report, write_csv
-from napari_medclipsam.cli.segment_input import Request, segment_input
+from napari_medclipsam.cli.segment_input import Models, Request, open_input, segment_opened
 from napari_medclipsam.errors import MedclipsamError
-from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
+from napari_medclipsam.files import require_writable
 from napari_medclipsam.pipeline import PipelineOptions
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.saliency.pair import load_pair
@@ -37,11 +38,8 @@ def run(args: Namespace) -> int:
     inputs = listing.studies
     is_batch = len(inputs) > 1
     jobs = plan_jobs(inputs, is_batch, args.output, args.saliency, args.preview)
-    grounder, segmenter = _models(args)
     request = Request(
         text=args.text,
-        grounder=grounder,
-        segmenter=segmenter,
         options=PipelineOptions(coarse=args.coarse),
         volume_index=args.volume_index,
         series_uid=args.series,
@@ -49,10 +47,12 @@ def run(args: Namespace) -> int:
         plane=args.axis,
     )
     csv_path = (args.output or DEFAULT_FOLDER) / CSV_NAME if is_batch else None
-    return _Batch(request, csv_path, args.json, args.debug).run(jobs)
+    if csv_path is not None:
+        require_writable(csv_path)
+    return _Batch(request, cache(lambda: _models(args)), csv_path, args.json, args.debug).run(jobs)
 
 
-def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
+def _models(args: Namespace) -> Models:
     if args.project is None:
         return load_pair(args.model, args.device, args.saliency_method)
     from napari_medclipsam.cli.project_models import load_project_models
@@ -63,8 +63,11 @@ def _models(args: Namespace) -> tuple[TextGrounder, PromptableSegmenter]:
 class _Batch:
     """Runs jobs one by one, tells of each, and keeps what is done when it is stopped."""
 
-    def __init__(self, request: Request, csv_path: Path | None, as_json: bool, debug: bool) -> None:
-        self._request, self._csv_path, self._as_json, self._debug = request, csv_path, as_json, debug
+    def __init__(
+        self, request: Request, models: Callable[[], Models], csv_path: Path | None, as_json: bool, debug: bool
+    ) -> None:
+        self._request, self._models = request, models
+        self._csv_path, self._as_json, self._debug = csv_path, as_json, debug
         self._reports: list[Report] = []
         self._unexpected = False
 
@@ -104,16 +107,26 @@ class _Batch:
                     saved = time.monotonic()
 
     def _attempt(self, job: Job, bar: tqdm) -> Report:
-        """Return the report of one input, whatever happens to it."""
+        """Return the report of one input, whatever happens to it; without models nothing can be done at all."""
         progress = None if self._csv_path else shown_on(bar)
         try:
-            return segment_input(job, self._request, progress)
+            opened = open_input(job, self._request)
         except Exception as error:
-            self._unexpected |= not isinstance(error, MedclipsamError)
-            prefix = f"{job.found.path}: " if self._csv_path else ""
-            with tqdm.external_write_mode(file=sys.stderr):
-                message = report_error(error, self._debug, prefix)
-            return Report(str(job.found.path), self._request.text, failed=True, message=message)
+            return self._failed(job, error)
+        with tqdm.external_write_mode(file=sys.stderr):
+            models = self._models()
+        try:
+            return segment_opened(opened, self._request, models, progress)
+        except Exception as error:
+            return self._failed(job, error)
+
+    def _failed(self, job: Job, error: Exception) -> Report:
+        """Say why an input failed."""
+        self._unexpected |= not isinstance(error, MedclipsamError)
+        prefix = f"{job.found.path}: " if self._csv_path else ""
+        with tqdm.external_write_mode(file=sys.stderr):
+            message = report_error(error, self._debug, prefix)
+        return Report(str(job.found.path), self._request.text, failed=True, message=message)
 
     def _tell(self, report: Report) -> None:
         """Print the report on standard output, and what a person must know on standard error."""
@@ -122,8 +135,9 @@ class _Batch:
                 print(report.to_json(), flush=True)
             elif not report.failed:
                 print(report.to_line(), flush=True)
-            if report.message and not report.failed:
-                print(f"medclipsam: {report.message}", file=sys.stderr)
+            for sentence in (report.caution, report.message):
+                if sentence and not report.failed:
+                    print(f"medclipsam: {sentence}", file=sys.stderr)
 
     def _save(self) -> None:
         if self._csv_path is not None and self._reports:

@@ -15,16 +15,22 @@ from napari_medclipsam.cli.preview import render_preview, write_png
 from napari_medclipsam.cli.report import Report, StructureReport
 from napari_medclipsam.cli.saliency_file import write_saliency
 from napari_medclipsam.errors import ImageError, OutputError, PromptError
+from napari_medclipsam.exchange.case import LabelClass
+from napari_medclipsam.exchange.label_table import require_own_table, write_named_mask
+from napari_medclipsam.files import require_writable
 from napari_medclipsam.images.intensity import Window
-from napari_medclipsam.images.io import mask_suffix, read_image, write_mask
+from napari_medclipsam.images.io import mask_suffix, read_image
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_volume
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult, StructureResult
+from napari_medclipsam.saliency.caution import caution_of
+from napari_medclipsam.wording import slice_place
 
 Progress = Callable[[int, int], None]
+Models = tuple[TextGrounder, PromptableSegmenter]
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,6 @@ class Request:
     """What is asked of every input of a run."""
 
     text: str
-    grounder: TextGrounder
-    segmenter: PromptableSegmenter
     options: PipelineOptions
     volume_index: int | None = None
     series_uid: str | None = None
@@ -41,13 +45,38 @@ class Request:
     plane: str | None = None
 
 
-def segment_input(job: Job, request: Request, progress: Progress | None = None) -> Report:
-    """Segment one input and write its results; nothing is written unless all slices are done.
+@dataclass(frozen=True)
+class Opened:
+    """An input that was read, and can be written about.
+
+    Parameters
+    ----------
+    job : Job
+        Which input, and where its picture goes.
+    view : ReadingView
+        The image.
+    mask_path : pathlib.Path
+        Where the mask goes.
+    saliency_path : pathlib.Path or None
+        Where the saliency goes, if it is asked for.
+    report : Report
+        To be filled in.
+    """
+
+    job: Job
+    view: ReadingView
+    mask_path: Path
+    saliency_path: Path | None
+    report: Report
+
+
+def open_input(job: Job, request: Request) -> Opened:
+    """Read one input and check all that can be checked without a model, which takes long to load.
 
     Raises
     ------
     MedclipsamError
-        If it can't be read, no phrase is known, or a result can't be written.
+        If it can't be read, can't be shown as is asked for, or a result can't be written.
     """
     start = time.perf_counter()
     source = job.found.path
@@ -55,6 +84,7 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
         source, volume_index=request.volume_index, series_uid=request.series_uid or job.found.series_uid
     )
     view = reading_view(volume, request.plane)
+    view.turned.intensity_limits(request.window)
     mask_path = job.mask_target(mask_suffix(volume))
     saliency_path = job.saliency_target(mask_suffix(volume))
     for path in (mask_path, saliency_path):
@@ -62,25 +92,41 @@ def segment_input(job: Job, request: Request, progress: Progress | None = None) 
             require_suitable(path, volume)
     if mask_path.resolve() == source.resolve():
         raise OutputError(f"The mask would replace its own image {source}; choose another --output.")
+    for path in (mask_path, saliency_path, job.preview_path):
+        if path is not None:
+            require_writable(path)
+    require_own_table(mask_path)
     report = Report(str(source), request.text, seconds={"load": time.perf_counter() - start})
-    run = _Run(view, report, keep_saliency=saliency_path is not None)
+    return Opened(job, view, mask_path, saliency_path, report)
+
+
+def segment_opened(opened: Opened, request: Request, models: Models, progress: Progress | None = None) -> Report:
+    """Segment one input and write its results; nothing is written unless all slices are done.
+
+    Raises
+    ------
+    MedclipsamError
+        If no phrase is known, or a result can't be written.
+    """
+    view, report, (grounder, segmenter) = opened.view, opened.report, models
+    run = _Run(view, report, keep_saliency=opened.saliency_path is not None)
     slices = segment_volume(
         view.turned,
         request.text,
-        request.grounder,
-        request.segmenter,
+        grounder,
+        segmenter,
         request.options,
         window=request.window,
         # A single image is answered in full, its specificity too.
-        needs_maps=saliency_path is not None or view.turned.n_slices() == 1,
+        needs_maps=opened.saliency_path is not None or view.turned.n_slices() == 1,
     )
     for index, result in slices:
         run.add(index, result)
         if progress is not None:
             progress(index + 1, view.turned.n_slices())
-    _require_known(report, request.grounder.name)
-    _finish(report, volume)
-    _write(job, request, run, mask_path, saliency_path)
+    _require_known(report, grounder.name)
+    _finish(report, view.stored)
+    _write(opened, request, run)
     return report
 
 
@@ -105,6 +151,8 @@ class _Run:
             self.report.seconds[name] += value
         for found, told in zip(result.structures, self.report.structures, strict=True):
             self._add_structure(index, found, told, int((result.label_yx == found.label).sum()))
+        if self.report.caution is None:
+            self.report.caution = caution_of((s.saliency for s in result.structures), self.view.stored) or None
         if self.best is None or _weight(result) > _weight(self.best[1]):
             self.best = (index, result)
 
@@ -128,10 +176,14 @@ class _Run:
             self.report.box_labels.append(found.label)
 
 
-def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path: Path | None) -> None:
+def _write(opened: Opened, request: Request, run: _Run) -> None:
     """Write what was asked for and note it in the report."""
-    view, report = run.view, run.report
-    write_mask(view.to_stored(run.label_zyx), view.stored, mask_path)
+    job, view, report = opened.job, opened.view, opened.report
+    mask_path, saliency_path = opened.mask_path, opened.saliency_path
+    report.replaced = mask_path.exists()
+    # What is not known has no voxel, and is not to be taken for looked for and not found.
+    classes = [LabelClass(s.label, s.text) for s in report.structures if s.known]
+    write_named_mask(view.to_stored(run.label_zyx), view.stored, mask_path, classes)
     report.mask_path = str(mask_path)
     if run.saliency_zyx is not None and saliency_path is not None:
         write_saliency(view.to_stored(run.saliency_zyx), view.stored, saliency_path)
@@ -139,7 +191,8 @@ def _write(job: Job, request: Request, run: _Run, mask_path: Path, saliency_path
     if job.preview_path is not None and run.best is not None:
         index, result = run.best
         image = view.turned.slice_pixels(index, window=request.window)
-        write_png(render_preview(image, result, _caption(job, index, view), view.sides), job.preview_path)
+        sheet = render_preview(image, result, _caption(job, index, view), view.sides, report.caution or "")
+        write_png(sheet, job.preview_path)
         report.preview_path = str(job.preview_path)
 
 
@@ -188,4 +241,4 @@ def _unknown_sentence(unknown: Sequence[StructureReport], model: str) -> str:
 
 def _caption(job: Job, index: int, view: ReadingView) -> str:
     count = view.turned.n_slices()
-    return job.name if count == 1 else f"{job.name}, slice {index + 1} of {count}"
+    return job.name if count == 1 else f"{job.name}, {slice_place(view.stored_index(index), count)}"

@@ -11,7 +11,7 @@ import numpy as np
 from napari_medclipsam.errors import ImageError
 from napari_medclipsam.exchange.case import Case, LabelClass
 from napari_medclipsam.exchange.grids import on_source_grid
-from napari_medclipsam.exchange.nifti_files import read_table, table_path
+from napari_medclipsam.exchange.label_table import names_beside
 from napari_medclipsam.exchange.seg_import import read_seg
 from napari_medclipsam.images.io import kind_of
 from napari_medclipsam.images.labels import as_labels
@@ -34,8 +34,8 @@ def import_masks(
     Parameters
     ----------
     path : path-like
-        NIfTI (names of the labels from NAME.tsv beside it, where there is one), PNG or TIFF (pixel for pixel, for
-        images stored the same way), or a DICOM-SEG object.
+        NIfTI, PNG or TIFF (pixel for pixel, for images stored the same way), with the names of the labels from NAME.tsv
+        beside it, where there is one; or a DICOM-SEG object.
     source : Volume
         The image.
     resample : bool
@@ -64,7 +64,7 @@ def import_masks(
     if kind == "picture":
         labels_zyx = read_mask_picture(path)
         source.require_mask_shape(labels_zyx)
-        return Case(path.stem, source, labels_zyx, _numbered(path, labels_zyx, (), known))
+        return Case(path.stem, source, labels_zyx, _numbered(path, labels_zyx, known))
     return _from_nifti(path, source, resample, known)
 
 
@@ -76,22 +76,19 @@ def _from_nifti(path: Path, source: Volume, resample: bool, known: Collection[in
     # NIfTI always has an affine here: the reader refuses one that does not say where its voxels are.
     if volume.affine is not None:
         labels_zyx = on_source_grid(labels_zyx, volume.affine, source, str(path), resample)
-    table = table_path(path)
-    named = read_table(table) if table.exists() else ()
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return Case(name, source, labels_zyx, _numbered(path, labels_zyx, named, known))
+    return Case(name, source, labels_zyx, _numbered(path, labels_zyx, known))
 
 
-def _numbered(
-    path: Path, labels_zyx: np.ndarray, named: tuple[LabelClass, ...], known: Collection[int]
-) -> tuple[LabelClass, ...]:
-    """Return the named classes, and one more for every label that has no name."""
+def _numbered(path: Path, labels_zyx: np.ndarray, known: Collection[int]) -> tuple[LabelClass, ...]:
+    """Return the classes that are named beside the mask, and one more for every label that has no name."""
+    named = names_beside(path)
     nameless = {int(label) for label in np.unique(labels_zyx)} - {0} - {c.label for c in named}
     new = nameless - set(known)
     if len(new) > MOST_NAMELESS:
         raise ImageError(
             f"This looks like an image, not a mask: {path} has {len(new)} values without a name, from {min(new)} to "
             f"{max(new)}; expected at most {MOST_NAMELESS}, one for each structure. Give the mask; if it is one, name "
-            "its labels (NIfTI: in NAME.tsv beside it)."
+            "its labels in NAME.tsv beside it."
         )
     return (*named, *(LabelClass(label, f"label {label}") for label in sorted(nameless)))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_medclipsam.errors import GeometryError, ImageError, OutputError
-from napari_medclipsam.exchange.case import Case, LabelClass, safe_name
+from napari_medclipsam.exchange.case import Case, safe_name
 from napari_medclipsam.exchange.grids import affine_of
+from napari_medclipsam.exchange.label_table import table_path, table_text
 from napari_medclipsam.files import atomic_folder, atomic_path
 from napari_medclipsam.images.nifti import read_nifti, write_mask_nifti
 from napari_medclipsam.images.volume import Volume
-
-_COLUMNS = ("index", "name", "color")
 
 
 def export_labels_nifti(case: Case, path: str | os.PathLike[str]) -> list[Path]:
@@ -47,7 +43,7 @@ def export_labels_nifti(case: Case, path: str | os.PathLike[str]) -> list[Path]:
     labels_zyx = case.single_labels_zyx()
     # The table gets its name first: where there is a mask, its names are there too.
     with atomic_path(path) as temporary, atomic_path(table_path(path)) as table:
-        table.write_text(_table(case.classes), encoding="utf-8", newline="")
+        table.write_text(table_text(case.classes), encoding="utf-8", newline="")
         _write_checked(labels_zyx, case.source, temporary)
     return [path, table_path(path)]
 
@@ -62,7 +58,7 @@ def export_classes_nifti(case: Case, folder: str | os.PathLike[str]) -> list[Pat
     with atomic_folder(folder) as temporary:
         for structure, name in zip(case.classes, names, strict=True):
             _write_checked(case.mask_zyx(structure.label), case.source, temporary / name)
-        (temporary / "classes.tsv").write_text(_table(case.classes), encoding="utf-8", newline="")
+        (temporary / "classes.tsv").write_text(table_text(case.classes), encoding="utf-8", newline="")
     return [folder / name for name in [*names, "classes.tsv"]]
 
 
@@ -120,39 +116,3 @@ def _require_same(written: Volume, array_zyx: np.ndarray, affine: np.ndarray, pa
             f"{path.name} can't hold the place of the voxels: it reads back {apart_mm.max():.3g} mm away. "
             "Check the geometry of the image."
         )
-
-
-def table_path(path: Path) -> Path:
-    """Return where the names of the labels of a NIfTI file are: NAME.tsv."""
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-
-
-def _table(classes: Sequence[LabelClass]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((c.label, c.name, c.color) for c in classes)
-    return text.getvalue()
-
-
-def read_table(path: Path) -> tuple[LabelClass, ...]:
-    """Read a look-up table of labels; background rows (index 0) are passed over.
-
-    Raises
-    ------
-    ImageError
-        If it lacks the columns index and name, or holds other things than labels there.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return tuple(
-            LabelClass(int(row["index"]), row["name"], (row.get("color") or "").strip())
-            for row in rows
-            if int(row["index"]) != 0
-        )
-    except (KeyError, ValueError, TypeError, OSError, csv.Error):
-        raise ImageError(
-            f"{path} should be a table of labels, separated by tabs, with the columns index and name. "
-            "Correct it, or move it away to import the labels without names."
-        ) from None

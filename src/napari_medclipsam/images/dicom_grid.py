@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_medclipsam.errors import GeometryError, ImageError
 from napari_medclipsam.images.dicom_frames import Frame
+from napari_medclipsam.wording import slice_place
 
 #: Positions closer than this are one position; scanners round to a few micrometres.
 _SAME_MM = 1e-3
@@ -86,7 +87,7 @@ def _repeats(path: Path, positions: list[list[Frame]]) -> int:
         usual = counts.most_common(1)[0][0]
         odd = next(place for place, planes in enumerate(positions) if len(planes) != usual)
         raise GeometryError(
-            f"{path} has doubled or missing images: slice {odd + 1} of {len(positions)} has {len(positions[odd])} "
+            f"{path} has doubled or missing images: {slice_place(odd, len(positions))} has {len(positions[odd])} "
             f"images at its position, most have {usual}. Remove the extra images or get the missing ones."
         )
     return len(positions[0])
@@ -117,7 +118,7 @@ def _require_even_steps(path: Path, depths_mm: np.ndarray) -> None:
     wide = [place for place in np.flatnonzero(uneven) if steps[place] > 1.5 * usual]
     if wide:
         places = ", ".join(
-            f"{round(steps[p] / usual) - 1} between slices {p + 1} and {p + 2} (at {depths_mm[p]:.1f} and "
+            f"{round(steps[p] / usual) - 1} between slices {p} and {p + 1} (at {depths_mm[p]:.1f} and "
             f"{depths_mm[p + 1]:.1f} mm)"
             for p in wide[:5]
         )
@@ -127,7 +128,7 @@ def _require_even_steps(path: Path, depths_mm: np.ndarray) -> None:
         )
     first = int(np.flatnonzero(uneven)[0])
     raise GeometryError(
-        f"The slices of {path} are unevenly spaced: {steps[first]:.3f} mm between slices {first + 1} and {first + 2}, "
+        f"The slices of {path} are unevenly spaced: {steps[first]:.3f} mm between slices {first} and {first + 1}, "
         f"{usual:.3f} mm elsewhere. Resample the series to even slices, or check for missing and doubled images."
     )
 
@@ -152,7 +153,7 @@ def grid_affine_ras(path: Path, stack: list[Frame]) -> np.ndarray | None:
         off = np.linalg.norm(positions - line, axis=1)
         if off.max() > max(_UNEVEN * float(np.linalg.norm(step)), _SLACK_MM) * max(1.0, len(stack) / 50):
             raise GeometryError(
-                f"Slice {int(off.argmax()) + 1} of {path} lies {off.max():.2f} mm off the line through the others. "
+                f"Slice {int(off.argmax())} of {path} lies {off.max():.2f} mm off the line through the others. "
                 "Resample the series to a straight stack, or remove the slice."
             )
     elif first.thickness_mm:

@@ -79,9 +79,6 @@ def _raw_header(path: Path) -> Any:
 
     with open(path, "rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    if compressed != path.name.lower().endswith(".gz"):
-        state, name = ("compressed", ".nii.gz") if compressed else ("not compressed", ".nii")
-        raise ImageError(f"{path} is {state}, which its name does not say. Rename it to end in {name}.")
     with gzip.open(path, "rb") if compressed else open(path, "rb") as file:
         start = file.read(540)
     kinds: tuple[tuple[Any, bytes], ...] = (
@@ -92,6 +89,9 @@ def _raw_header(path: Path) -> Any:
         if magic in (b"ni1\0", b"ni2\0"):
             raise ImageError(f"{path} is half of a .hdr/.img pair. Save it as one .nii.gz file and open that.")
         if magic in (b"n+1\0", b"n+2\0"):
+            if compressed != path.name.lower().endswith(".gz"):
+                state, name = ("compressed", ".nii.gz") if compressed else ("not compressed", ".nii")
+                raise ImageError(f"{path} is {state}, which its name does not say. Rename it to end in {name}.")
             return kind(start[: kind.sizeof_hdr], check=False)
     raise ImageError(f"{path} is not a NIfTI file. Convert the image to NIfTI (.nii.gz) first, or open the original.")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from napari_medclipsam.errors import GeometryError, ImageError
 from napari_medclipsam.images import orientation
-from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, window_limits
+from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, looks_like_ct, window_limits
 from napari_medclipsam.images.slice import Slice
 
 
@@ -84,6 +85,11 @@ class Volume:
     def axis_codes(self) -> tuple[str, str, str] | None:
         """Where (i, j, k) = (x, y, z) grow to, such as ("L", "P", "S"); None where geometry is unknown."""
         return None if self.affine is None else orientation.axis_codes(self.affine)
+
+    @cached_property
+    def looks_like_ct(self) -> bool:
+        """True for CT, by what the file says or by its values; found once."""
+        return looks_like_ct(self.array_zyx, self.modality)
 
     def n_slices(self, axis: int = 0) -> int:
         """Return the number of slices across an axis of (z, y, x)."""

@@ -3,8 +3,8 @@
 Two parts of medclipsam-lite practise on the slices of a project, one after the other, and each stops where slices kept
 aside get no better. Its grounding head learns where the classes are from their names, and may change as much as it
 likes: only they are answered by it. Its click decoder meets the simulated reader that it was trained with (see
-`lite_clicks`), from where it stands: a low rate, and weights pulled back to those of the parent (L2-SP, Li et al. 2018,
-"Explicit inductive bias for transfer learning").
+`lite_clicks`), with weights pulled back to those of the parent (L2-SP, Li et al. 2018, "Explicit inductive bias for
+transfer learning") and averaged with them in the end.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DecoderLearner:
         with seeded(settings):
             practice = Practice(head, decoder, slices, vectors, folder, settings, watch)
             figures = practice.run()
-        head, decoder = practice.best()
+        head, decoder = practice.parts()
         state = {f"head.{k}": v for k, v in head.state_dict().items()}
         state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
         save_tensors(folder / _WEIGHTS, halved(state))

@@ -86,10 +86,10 @@ class Practice:
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
-    def best(self) -> tuple[GroundingHead, ClickDecoder]:
-        """Return the parts as they were when the slices kept aside were answered best."""
+    def parts(self) -> tuple[GroundingHead, ClickDecoder]:
+        """Return the parts with what came of it."""
         for course in self._courses.values():
-            course.part.load_state_dict(course.best)
+            course.part.load_state_dict(course.taught())
         return self._head.cpu(), self._decoder.cpu()
 
     def tidy(self) -> None:

@@ -42,6 +42,8 @@ class SaliencyMap:
         The known phrase that is nearest in meaning; "" where the model has no list of phrases.
     is_outline : bool
         True when the map is a segmentation of its own: where it is above 0.5 is the mask, and no segmenter is asked.
+    knows_ct : bool
+        False where whoever answers was never shown CT: of a CT the answer means nothing, however sure it is.
     """
 
     values_yx: np.ndarray
@@ -52,6 +54,7 @@ class SaliencyMap:
     specificity: float | None = None
     nearest_phrase: str = ""
     is_outline: bool = False
+    knows_ct: bool = True
 
     @property
     def depends_on_text(self) -> bool:

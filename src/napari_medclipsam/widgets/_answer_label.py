@@ -29,9 +29,10 @@ class AnswerLabel(QLabel):
         self.setToolTip(_TIP)
         self.show_answers(())
 
-    def show_answers(self, answers: Sequence[TextAnswer]) -> None:
-        """Show the answers of a slice; for none, say how to begin."""
-        self.setText("\n".join(_line(a) for a in answers) or "Nothing has been looked for in this slice.")
+    def show_answers(self, answers: Sequence[TextAnswer], caution: str = "") -> None:
+        """Show the answers of a slice and what they can't be taken for; for none, say how to begin."""
+        lines = [*(_line(a) for a in answers), *([f"⚠ {caution}"] if caution else [])]
+        self.setText("\n".join(lines) or "Nothing has been looked for in this slice.")
         self.setEnabled(bool(answers))
 
 

@@ -54,6 +54,7 @@ from napari_medclipsam.widgets._second_rows import ReadingBanner, SettlingPanel
 from napari_medclipsam.widgets._status import Status
 from napari_medclipsam.widgets._verbs import Verbs
 from napari_medclipsam.widgets._workspace import Workspace
+from napari_medclipsam.wording import slice_place
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -198,7 +199,10 @@ class MedClipSamDock(QWidget):
         self.classes.refresh()
         self.case_row.refresh()
         self.queue_row.refresh()
-        self.answers.show_answers(session.answers(at) if session is not None and at is not None else ())
+        if session is None or at is None:
+            self.answers.show_answers(())
+        else:
+            self.answers.show_answers(session.answers(at), session.caution(at))
         self.place.setText(self._place_text())
         for name in ("undo", "redo"):
             step = getattr(session, f"{name}_name", "") if session is not None else ""
@@ -222,7 +226,7 @@ class MedClipSamDock(QWidget):
         state = _STATUS[session.state(at).status]
         if at.axis is None:
             return f"Image: {state}"
-        return f"Slice {at.index} of 0–{session.image.n_slices(at) - 1}: {state}"
+        return f"{slice_place(at.index, session.image.n_slices(at)).capitalize()}: {state}"
 
     def _make_room(self) -> None:
         """Show what is for whole stacks only while no single slices are settled: both do not fit on a small screen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 
 import numpy as np
 
@@ -24,6 +24,8 @@ _PLACED = re.compile(r"\b(?:in|of|within|inside|on|at|near|around|over|behind|be
 _FINDINGS = frozenset(["brain_tumor", "breast_lesion", "polyp", "ground_glass_opacities", "consolidation"])
 # "rigth" and "lfet" reach it; a taught word never does.
 _MISTYPED_SIDE = 0.75
+# "lnug" and "barin tumor" reach it, and hardly a word for something else.
+_LIKE_SPELLING = 0.75
 
 
 def words(phrase: str) -> set[str]:
@@ -69,7 +71,8 @@ class Familiarity:
     Parameters
     ----------
     nearest_phrase, structure : str
-        The taught phrase nearest in meaning and the structure that it names.
+        The taught phrase nearest in meaning and the structure that it names. For what is not known, `nearest_phrase` is
+        a hint: one of like spelling, where there is one.
     known : bool
         Near enough to a taught phrase, and nearer than to any untaught one.
     vector : numpy.ndarray
@@ -111,6 +114,7 @@ class PhraseBank:
         least_margin: float = 0.0,
     ) -> None:
         self._phrases, self._names, others = bank_phrases(book)
+        self._spelled = {phrase.casefold(): phrase for phrase in self._phrases}
         if len(taught) != len(self._phrases) * len(_FRAMES) or len(untaught) != len(others) * len(_FRAMES):
             raise ValueError("the phrase vectors were made from another phrases.json; train the model again")
         self.taught, self.untaught = taught, untaught
@@ -147,7 +151,17 @@ class PhraseBank:
         position = row // len(_FRAMES)
         known = near and not self._is_unclear(phrase) and not self._is_inside(phrase, self._names[position])
         between = vector + self._wide[0][row]
-        return Familiarity(self._phrases[position], self._names[position], known, between / np.linalg.norm(between))
+        nearest = self._phrases[position] if known else self._meant(phrase) or self._phrases[position]
+        return Familiarity(nearest, self._names[position], known, between / np.linalg.norm(between))
+
+    def _meant(self, phrase: str) -> str:
+        """Return the taught phrase that somebody may have mistyped or denied; "" where none is like it."""
+        asked = [word for word in phrase.casefold().split() if word not in DENIALS]
+        near = get_close_matches(" ".join(asked), self._spelled, n=1, cutoff=_LIKE_SPELLING)
+        if not near and len(asked) < len(phrase.split()):
+            # "No tumor": of what is denied some words are enough.
+            near = [one for one in self._spelled if asked and set(asked) <= words(one)]
+        return self._spelled[near[0]] if near else ""
 
     def _is_unclear(self, phrase: str) -> bool:
         """Whether words would mislead although the whole is near: a denial, a mistyped side, another language."""

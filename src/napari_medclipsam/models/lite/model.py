@@ -192,7 +192,10 @@ class LiteModel:
         region = self.seen(self.embed(image)).regions[STRUCTURE_REGIONS[structure]]
         score = believed(found.presence, region)
         present = score >= 0.5 and found.depends_on_text
-        return replace(found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase)
+        # Said here and not in `grounded`, which also answers for classes that readers have taught, perhaps on CT.
+        return replace(
+            found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase, knows_ct=False
+        )
 
     @torch.inference_mode()
     def grounded(self, image: Slice, text: str, vector: np.ndarray, offset: float, structure: str = "") -> SaliencyMap:
@@ -233,7 +236,7 @@ class LiteModel:
             return None
         presence = float((drawn.presence(familiarity.structure) - offset).sigmoid())
         empty = np.zeros(image.shape_yx, np.float32)
-        return SaliencyMap(empty, text, presence, False, nearest_phrase=familiarity.nearest_phrase)
+        return SaliencyMap(empty, text, presence, False, nearest_phrase=familiarity.nearest_phrase, knows_ct=False)
 
     def nearest_known(self, text: str) -> tuple[bool, str]:
         """See `KnowsPhrases`."""
