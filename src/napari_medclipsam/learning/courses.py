@@ -150,8 +150,8 @@ class Words(Course):
 class Clicks(Course):
     """The click decoder meets the simulated reader that it was trained with.
 
-    With weights pulled back to where they began, and only half of the way gone in the end (Wortsman et al. 2022, "Robust
-    fine-tuning of zero-shot models"): clicks on anything else go through it, too.
+    With weights pulled back to where they began, and only half of the way gone in the end (Wortsman et al. 2022,
+    "Robust fine-tuning of zero-shot models"): clicks on anything else go through it, too.
     """
 
     most_steps, patience = 400, 8
