@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from napari_medclipsam.learning.contracts import Example, Settings, Watch
 from napari_medclipsam.learning.encoded import TRUST, CanvasLabel, canvas_label, encode, require_same_size
 from napari_medclipsam.learning.settings import most_in_host_memory
+from napari_medclipsam.learning.split import hash_share
 from napari_medclipsam.models.lite.model import LiteModel
 
 #: Kept in memory; the best trusted first.
@@ -63,9 +63,9 @@ def _held(examples: list[Example]) -> set[int]:
     A hash decides, so that a fit that goes on from an earlier one keeps the same patients aside: what has been learnt
     from already would be answered too well.
     """
-    patients = sorted({e.patient for e in examples}, key=_draw)
+    patients = sorted({e.patient for e in examples}, key=hash_share)
     if len(patients) >= 3:
-        away = [p for p in patients[: len(patients) // 2] if _draw(p) < _HELD_SHARE] or patients[:1]
+        away = [p for p in patients[: len(patients) // 2] if hash_share(p) < _HELD_SHARE] or patients[:1]
         return {i for i, e in enumerate(examples) if e.patient in away}
     # Neighbouring slices are alike: a block at the end of each case.
     found: set[int] = set()
@@ -73,8 +73,3 @@ def _held(examples: list[Example]) -> set[int]:
         places = [i for i, e in enumerate(examples) if e.case == case]
         found |= set(places[len(places) - round(_HELD_SHARE * len(places)) :])
     return found
-
-
-def _draw(patient: str) -> float:
-    """Return a number in [0, 1) that is always the same for a patient."""
-    return int.from_bytes(hashlib.sha256(patient.encode()).digest()[:6], "big") / 2**48

@@ -68,7 +68,7 @@ def split_of(project: Path, project_id: str, patients: Iterable[str]) -> Split:
     with register_lock(project):
         known = read_split(project).held_out
         held_out = dict(known)
-        draws = {patient: _draw(project_id, patient) for patient in set(patients) - set(known)}
+        draws = {patient: hash_share(f"{project_id}\0{patient}") for patient in set(patients) - set(known)}
         for patient in sorted(draws, key=lambda p: draws[p]):
             odds = 0.5 if sum(held_out.values()) < _HELD_OUT_SHARE * (len(held_out) + 1) else 0.25
             # Another digit of the hash than that which made the order.
@@ -78,6 +78,6 @@ def split_of(project: Path, project_id: str, patients: Iterable[str]) -> Split:
     return Split(held_out)
 
 
-def _draw(project_id: str, patient: str) -> float:
-    digest = hashlib.sha256(f"{project_id}\0{patient}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
+def hash_share(words: str) -> float:
+    """Return a number in [0, 1) that is always the same for the same words, and as good as drawn by chance."""
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:6], "big") / 2**48
