@@ -292,6 +292,18 @@ def scrolling(desk: Desk) -> dict[str, Any]:
     }
 
 
+def napari_alone(window: Any, watch: Watch) -> dict[str, float]:
+    """Scroll as `scrolling` does before there is a dock: what napari itself takes on this machine."""
+
+    def scroll() -> None:
+        for index in range(40, 80):
+            window.viewer.dims.set_current_step(0, index)
+            watch.rest(0.1)
+
+    scroll()
+    return {"stall without the dock ms": watch.stall_ms(scroll)}
+
+
 def work(desk: Desk) -> dict[str, float]:
     """Stalls of the GUI thread during encoding ahead, propagation and the whole volume."""
     worker = desk.workspace.work.worker
@@ -412,6 +424,7 @@ def measure(data: Path, part: str) -> dict[str, Any]:
     truth_zyx = open_patient(window, data) if part in ("opening", "answers") else open_sample(window)
     watch = Watch(window)
     watch.rest(1.0)
+    alone = napari_alone(window, watch) if part == "scrolling" else {}
     found = opening(window, watch)
     if part == "large":
         found = large(window, watch)
@@ -420,7 +433,7 @@ def measure(data: Path, part: str) -> dict[str, Any]:
     elif part != "opening":
         found = {"answers": answers, "scrolling": scrolling, "work": work}[part](Desk(window, watch, truth_zyx))
     window.close()
-    return found
+    return found | alone
 
 
 if __name__ == "__main__":

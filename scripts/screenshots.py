@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ from PIL import Image
 from qtpy.QtWidgets import QTabWidget
 from window import Window
 
-from napari_medclipsam.exchange.nifti_files import write_image_nifti
 from napari_medclipsam.projects.reader import remember_reader
-from napari_medclipsam.samples import sample_brain
+from napari_medclipsam.samples import sample_brain, write_volume
 from napari_medclipsam.widgets._demo import add_sample
 
 _GIF_WIDTH = 960
@@ -87,13 +85,11 @@ def main(folder: Path) -> None:
 def project(window: Window, film: Film) -> None:
     """Label two of three studies of a new project."""
     remember_reader("Dr. Ana")
-    volume, _ = sample_brain()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, 4):
-            # An image that is there already would not be added again.
-            write_image_nifti(
-                replace(volume, array_zyx=volume.array_zyx + np.float32(number)), Path(folder) / f"brain {number}.nii"
-            )
+            # An image that is there already would not be added again: each has its lesion elsewhere.
+            volume, _ = sample_brain(center_mm=(-34.0 + 3 * number, 36.0 - 6 * number, 16.0))
+            write_volume(volume, Path(folder) / f"brain {number}.nii")
         desk = window.dock.project
         desk.create(Path(folder) / "lesions")
         desk.add(sorted(Path(folder).glob("*.nii")), copy=False)

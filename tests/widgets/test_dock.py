@@ -82,6 +82,35 @@ def test_a_click_makes_a_mask_and_a_box_drag_changes_it(desk, disk_stack, dice) 
     assert not desk.session.state(desk.at).objects and not desk.session.proposed.any()
 
 
+def test_a_layer_without_boxes_rests_and_comes_back(desk) -> None:
+    desk.dock.verbs.use_tool("point")
+    boxes = desk.layer("boxes")
+    assert not boxes.visible
+    desk.ask("disk")
+    assert len(boxes.data) == 1 and boxes.visible
+    desk.go(0)
+    assert not len(boxes.data) and not boxes.visible
+    desk.dock.verbs.use_tool("box")
+    assert boxes.visible
+    desk.dock.verbs.use_tool("point")
+    desk.go(3)
+    assert len(boxes.data) == 1 and boxes.visible
+    # An eye that the user has closed stays closed.
+    boxes.visible = False
+    desk.go(0)
+    desk.go(3)
+    assert not boxes.visible
+
+
+def test_outlines_are_made_once_for_a_slice(desk, monkeypatch) -> None:
+    desk.ask("disk")
+    sliced = []
+    proposals = desk.layer("proposals")
+    proposals.events.set_data.connect(lambda event: sliced.append(desk.viewer.dims.current_step[0]))
+    desk.go(2)
+    assert sliced == [2]
+
+
 def test_the_mask_of_a_click_is_begun_at_the_press(desk, disk_stack, dice, monkeypatch) -> None:
     run, asked = MaskRequest.run, []
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from napari_medclipsam.errors import PromptError
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too. Black is left out: it can't be seen on an MRI.
-COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+#: Blue comes first, for saliency is drawn from purple to yellow, and the outline of a first class lies on it.
+COLORS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 MOST_LABELS = 255
 _LONGEST_NAME = 300
 

@@ -103,7 +103,7 @@ class MaskLayers:
 
     def show_outlines(self, outlines: bool) -> None:
         """Draw proposals as outlines, or filled for the 3D view, which has none."""
-        self.proposals.contour = OUTLINE_PX if outlines else 0
+        _outline(self.proposals, OUTLINE_PX if outlines else 0)
 
     def refresh(self, change: Change, at: SliceAt | None) -> None:
         """Draw what has changed, where it can be seen; all of it where no single slice is shown."""
@@ -164,7 +164,7 @@ class SaliencyLayers:
 
     def show_outlines(self, outlines: bool) -> None:
         """Draw the coarse mask as an outline; the 3D view has none, and shows the map alone."""
-        self.coarse.contour = int(outlines)
+        _outline(self.coarse, int(outlines))
         self.coarse.opacity = 0.9 if outlines else 0.0
 
     def show(self, session: Session, at: SliceAt, level: float) -> None:
@@ -197,6 +197,12 @@ class SaliencyLayers:
         """Draw the coarse mask of a slice at another threshold."""
         if session.answers(at):
             _put(self.coarse, adapters.plane_data(session.coarse(at, level), at))
+
+
+def _outline(layer: Labels, width_px: int) -> None:
+    """Draw the outlines of a layer so wide, or it filled for 0; napari slices it anew even for the width it has."""
+    if layer.contour != width_px:
+        layer.contour = width_px
 
 
 def _put(layer: Image | Labels, data: np.ndarray) -> None:

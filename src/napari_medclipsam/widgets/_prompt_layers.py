@@ -49,13 +49,14 @@ class PromptLayers:
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, edited: Edited, expected: Expected) -> None:
-        self._edited, self._expected = edited, expected
+        self._viewer, self._edited, self._expected = viewer, edited, expected
         self._at: SliceAt | None = None
         self._known: dict[ObjectKey, Prompts] = {}
         self._current, self._color = ObjectKey(1), ""
         self._is_positive = True
         self._is_writing = False
         self._is_dragging = False
+        self._boxes_rest = False
         side = max(image.data.shape[axis] for axis in range(image.ndim)[-2:])
         self._edge_px = max(_LEAST_EDGE_PX, side * _EDGE_SHARE)
         place = adapters.same_place(image)
@@ -80,6 +81,7 @@ class PromptLayers:
             layer.events.data.connect(self._on_data)
             # First of all, so that a new point has its sign before napari adds it.
             layer.mouse_drag_callbacks.insert(0, self._on_drag)
+        viewer.layers.selection.events.active.connect(self._rest_boxes)
         self._use_sign(True)
 
     @property
@@ -89,6 +91,7 @@ class PromptLayers:
 
     def unbind(self) -> None:
         """Listen no more; the layers stay as they are."""
+        self._viewer.layers.selection.events.active.disconnect(self._rest_boxes)
         for layer in self.layers:
             layer.events.data.disconnect(self._on_data)
             if self._on_drag in layer.mouse_drag_callbacks:
@@ -128,11 +131,23 @@ class PromptLayers:
         self._known = {key: given for key, given in prompts.items() if given}
         is_empty = not len(self.points.data) and not len(self.boxes.data) and not self._known
         # The layers are ahead of the session while the mouse moves; to write them then would end the drag.
-        if is_empty or (is_same_slice and (self._is_dragging or self._read() == self._known)):
-            return
-        with self._writing():
-            self._write_boxes(at, prompts, colors)
-            self._write_points(at, prompts)
+        if not is_empty and not (is_same_slice and (self._is_dragging or self._read() == self._known)):
+            with self._writing():
+                self._write_boxes(at, prompts, colors)
+                self._write_points(at, prompts)
+        self._rest_boxes()
+
+    def _rest_boxes(self, event: Any = None) -> None:
+        """Hide the boxes while there are none and nobody is about to draw one.
+
+        napari makes the shaders of a Shapes layer anew for each slice, of an empty one too: a quarter of the time until
+        a new slice is seen.
+        """
+        is_needed = len(self.boxes.data) > 0 or self._viewer.layers.selection.active is self.boxes
+        if is_needed and self._boxes_rest:
+            self.boxes.visible, self._boxes_rest = True, False
+        elif not is_needed and self.boxes.visible:
+            self.boxes.visible, self._boxes_rest = False, True
 
     def _write_boxes(self, at: SliceAt | None, prompts: Mapping[ObjectKey, Prompts], colors: Mapping[int, str]) -> None:
         keys = [key for key, given in prompts.items() for _ in given.boxes_xyxy] if at is not None else []

@@ -127,7 +127,8 @@ class Status(QWidget):
             self._show_bar(self._running[-1])
 
     def _show_progress(self, event: Progressed) -> None:
-        if event.request.kind in _STEPS and self._patience.isActive():
+        if self._patience.isActive():
+            # Our bar comes first, by itself: napari draws the whole window anew when its own appears.
             return
         if self._activity is None:
             self._activity = progress(total=event.total, desc=_name(event.request))
