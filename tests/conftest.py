@@ -18,6 +18,8 @@ def data_dir() -> Path:
     return folder
 
 
+# First, for xdist reads the groups in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Divide the tests among processes: file by file, and all windows together.
 

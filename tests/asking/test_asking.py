@@ -256,3 +256,23 @@ def test_limits_are_words_for_probabilities() -> None:
 def test_a_plain_name_is_known_without_a_vocabulary() -> None:
     told = what_is_this(MODEL, IMAGE, MASKS["disk"], ["disk", "bar"], limits=Limits(0.9999, 0.999, 0.99))
     assert told.verdict == "disk"
+
+
+class NeverShownCt(GrayModel):
+    knows_ct = False
+
+    def saliency(self, image: Slice, text: str) -> SaliencyMap:
+        return replace(super().saliency(image, text), knows_ct=False)
+
+
+def test_of_ct_a_model_that_never_saw_one_tells_nothing() -> None:
+    for asked, can_tell in ((Asked.of(NeverShownCt(), True), False), (Asked.of(GrayModel(), True), True)):
+        for told in (
+            asked.name(IMAGE, MASKS["square"], SHAPES),
+            asked.answer(IMAGE, None, "is there a disk?"),
+            asked.answer(IMAGE, MASKS["square"], "is this a disk or a square?"),
+        ):
+            assert told.is_told == can_tell
+            assert can_tell or ("looks like CT" in told.reason and not told.candidates and not told.confidence)
+    # What it can't tell of any image has its own reason.
+    assert "does not know" in Asked.of(NeverShownCt(), True).answer(IMAGE, None, "is there a kidney?").reason

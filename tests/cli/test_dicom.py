@@ -41,4 +41,5 @@ def test_ct_that_the_model_was_not_taught_is_said_of_each_input(run, png, data_d
     assert head[-1] == "caution" and (row_of_ct[-1], row_of_picture[-1]) == (of_ct, "")
     heights = [Image.open(out_folder / f"{name}_preview.png").height for name in ("series", "scan")]
     assert heights[0] > heights[1], "a line more"
-    assert "looks like CT" in run("ask", ct, "is there a disk?", "--slice", "3")[2]
+    told = run("ask", ct, "is there a disk?", "--slice", "3")[1]
+    assert "can't tell: this looks like CT, which the model was not taught" in told

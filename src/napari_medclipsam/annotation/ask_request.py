@@ -62,6 +62,7 @@ class AskRequest:
     image: Slice
     turn: Turn
     region_yx: np.ndarray | None
+    is_ct: bool = False
     kind: ClassVar[str] = "ask"
 
     def run(
@@ -74,7 +75,7 @@ class AskRequest:
         """Ask the models; see `asking.answering.Asked` for what it raises."""
         region = self.region_yx
         turned = None if region is None else np.ascontiguousarray(self.turn.to_turned(region))
-        models = Asked.of(grounder)
+        models = Asked.of(grounder, self.is_ct)
         if isinstance(self.asked, Question):
             answer = models.answer(self.image, turned, self.asked)
         else:

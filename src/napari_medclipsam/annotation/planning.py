@@ -43,7 +43,8 @@ def plan_question(
 ) -> AskRequest:
     """See `Session.plan_question`."""
     meant = asked if isinstance(asked, Question) else checked_words(asked)
-    return AskRequest(at, meant, session.image.slice_pixels(at, session.window), session.image.turn(at), region_yx)
+    image = session.image
+    return AskRequest(at, meant, image.slice_pixels(at, session.window), image.turn(at), region_yx, image.looks_like_ct)
 
 
 def marked_region(session: Session, at: SliceAt) -> Marked | None:

@@ -32,19 +32,22 @@ class Asked:
         Says whether something is there, and where.
     encoder : RegionEncoder or None
         Compares regions with words; None: only presence can be asked after.
+    is_ct : bool
+        Whether the images are CT: a model that was never shown one can't tell anything of them, however sure it is.
     """
 
     grounder: TextGrounder
     encoder: RegionEncoder | None
+    is_ct: bool = False
 
     @classmethod
-    def of(cls, grounder: TextGrounder) -> Asked:
+    def of(cls, grounder: TextGrounder, is_ct: bool = False) -> Asked:
         """Return what a grounder can answer with: it is its own encoder, or has one, or wraps one."""
-        return cls(grounder, region_encoder_of(grounder))
+        return cls(grounder, region_encoder_of(grounder), is_ct)
 
     def name(self, image: Slice, mask_yx: np.ndarray | None, words: Sequence[str]) -> Answer:
         """Rank words for a region; see `naming.what_is_this`."""
-        return what_is_this(self._require_encoder(), image, mask_yx, words, knows=self.knows)
+        return self._unless_ct(what_is_this(self._require_encoder(), image, mask_yx, words, knows=self.knows))
 
     def answer(self, image: Slice, mask_yx: np.ndarray | None, question: Question | str) -> Answer:
         """Answer a closed question.
@@ -79,7 +82,18 @@ class Asked:
             told = self._opposite(image, region_yx, question, question.opposites)
         else:
             told = self._presence(image, region_yx, question.text, question.words[0])
-        return replace(told, notes=(*notes, *told.notes))
+        return self._unless_ct(replace(told, notes=(*notes, *told.notes)))
+
+    def _unless_ct(self, told: Answer) -> Answer:
+        """Return the answer; of a CT, that it can't tell, where whoever answered was never shown one."""
+        seen = told.saliency
+        # Of words that are not known nothing was seen, and that is said.
+        sees = seen is None or seen.knows_ct or not seen.known
+        compares = not told.candidates or getattr(self.encoder, "knows_ct", True)
+        if not self.is_ct or (sees and compares):
+            return told
+        reason = "this looks like CT, which the model was not taught."
+        return replace(told, verdict=CANT_TELL, confidence="", score=0.0, candidates=(), reason=reason)
 
     def knows(self, words: str) -> bool:
         """Tell whether the models know words."""

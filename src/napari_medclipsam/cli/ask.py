@@ -28,7 +28,6 @@ from napari_medclipsam.images.io import read_image, read_mask
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.reading_view import ReadingView, reading_view
-from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.pair import load_grounder
 from napari_medclipsam.wording import slice_place
 
@@ -59,10 +58,9 @@ def run(args: Namespace) -> int:
     index = view.index_of_stored(stored_index)
     region_yx = None if region_zyx is None else np.ascontiguousarray(view.to_turned(region_zyx)[index])
     image = view.turned.slice_pixels(index, window=args.window)
-    asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method))
+    asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method), volume.looks_like_ct)
     answer = asked.name(image, region_yx, words) if words else asked.answer(image, region_yx, question)
-    cautions = [caution_of([answer.saliency] if answer.saliency else [], volume)]
-    answer = replace(answer, notes=(*clipped, *answer.notes, *filter(None, cautions)))
+    answer = replace(answer, notes=(*clipped, *answer.notes))
     if args.saliency is not None and answer.saliency is not None:
         _write(answer.saliency, view, index, args.saliency)
     elif args.saliency is not None:

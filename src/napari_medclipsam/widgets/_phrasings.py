@@ -29,6 +29,7 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.wording import duration
 from napari_medclipsam.models.contracts import SaliencyMap
 from napari_medclipsam.prompting.text import MAX_PHRASINGS
+from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.overlay import overlaid
 from napari_medclipsam.widgets._answer_label import SIGNS, figures
 from napari_medclipsam.widgets._buttons import Button, color_icons
@@ -137,6 +138,9 @@ class PhrasingsWindow(QDialog):
         self.cards = [self._card(image, seen) for seen in answers]
         for place, card in enumerate(self.cards):
             self._grid.addWidget(card, place // _COLUMNS, place % _COLUMNS)
+        session = self._workspace.session
+        if session is not None and (caution := caution_of(answers, session.image)):
+            self.told.setText(caution)
         self.adjustSize()
 
     def _card(self, image: Slice, seen: SaliencyMap) -> QToolButton:

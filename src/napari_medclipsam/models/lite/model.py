@@ -78,6 +78,7 @@ class LiteModel:
     # A region further than this from all of some names is none of them: so are 99 in 100 lesions of other organs, and
     # 1 in 100 of those that were named rightly, among the pictures held out.
     least_cosine = 0.4
+    knows_ct = False
 
     def __init__(
         self, files: LiteFiles, encoder_hash: str, device: str = "cpu", cache: EmbeddingCache | None = None
@@ -194,7 +195,7 @@ class LiteModel:
         present = score >= 0.5 and found.depends_on_text
         # Said here and not in `grounded`, which also answers for classes that readers have taught, perhaps on CT.
         return replace(
-            found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase, knows_ct=False
+            found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase, knows_ct=self.knows_ct
         )
 
     @torch.inference_mode()
@@ -236,7 +237,8 @@ class LiteModel:
             return None
         presence = float((drawn.presence(familiarity.structure) - offset).sigmoid())
         empty = np.zeros(image.shape_yx, np.float32)
-        return SaliencyMap(empty, text, presence, False, nearest_phrase=familiarity.nearest_phrase, knows_ct=False)
+        nearest = familiarity.nearest_phrase
+        return SaliencyMap(empty, text, presence, False, nearest_phrase=nearest, knows_ct=self.knows_ct)
 
     def nearest_known(self, text: str) -> tuple[bool, str]:
         """See `KnowsPhrases`."""
