@@ -132,6 +132,8 @@ class PromptLayers:
         is_empty = not len(self.points.data) and not len(self.boxes.data) and not self._known
         # The layers are ahead of the session while the mouse moves; to write them then would end the drag.
         if not is_empty and not (is_same_slice and (self._is_dragging or self._read() == self._known)):
+            # Before boxes are written: a layer that rested through a change to 3D would mix their dimensions.
+            self._rest_boxes()
             with self._writing():
                 self._write_boxes(at, prompts, colors)
                 self._write_points(at, prompts)
@@ -143,7 +145,8 @@ class PromptLayers:
         napari makes the shaders of a Shapes layer anew for each slice, of an empty one too: a quarter of the time until
         a new slice is seen.
         """
-        is_needed = len(self.boxes.data) > 0 or self._viewer.layers.selection.active is self.boxes
+        has_boxes = len(self.boxes.data) > 0 or any(given.boxes_xyxy for given in self._known.values())
+        is_needed = has_boxes or self._viewer.layers.selection.active is self.boxes
         if is_needed and self._boxes_rest:
             self.boxes.visible, self._boxes_rest = True, False
         elif not is_needed and self.boxes.visible:
