@@ -191,3 +191,12 @@ def test_there_is_no_such_version(project):
         find_version(project, "v0001")
     with pytest.raises(LearningError, match="no version"):
         find_version(project, "../models")
+
+
+def test_a_version_knows_ct_only_if_it_learnt_from_it(project):
+    promote(project, add(project).name, "gate")
+    assert load_active(project, Blind()).knows_ct is False
+    data = {"patients": ["a"], "ct": True}
+    version = register(project, {"model": project / "written1"}, lineage("2") | {"data": data})
+    promote(project, version.name, "gate")
+    assert load_active(project, Blind()).knows_ct is True

@@ -18,7 +18,7 @@ from napari_medclipsam.projects.scan import scan, unscanned
 from napari_medclipsam.projects.scan_request import ScanRequest
 from napari_medclipsam.projects.studies import images_in
 from napari_medclipsam.projects.summary import Summary
-from synthetic import Both, picture
+from synthetic import Both, WithoutCt, picture
 
 MODEL = Both()
 DISK = ObjectKey(1)
@@ -284,3 +284,17 @@ def test_a_scan_that_is_stopped_goes_on_where_it_was(project):
     request.stop()
     assert request.run(MODEL, MODEL).cases == ()
     assert ScanRequest(project, "disk", left).run(MODEL, MODEL).is_complete and unscanned(project, "disk") == {}
+
+
+def test_a_scan_of_ct_says_what_its_proposals_are_worth(tmp_path):
+    (tmp_path / "in").mkdir()
+    # What the abdomen window turns back into the picture.
+    hounsfield = np.stack([np.rint(picture("disk")[0] * (400 / 255) - 160).astype(np.int16)] * 2)
+    hounsfield[:, :2, :2] = -1000
+    nibabel.save(nibabel.Nifti1Image(hounsfield.T, np.diag([-1.0, -1.0, 5.0, 1.0])), tmp_path / "in" / "ct.nii")
+    with Project.create(tmp_path / "project", ["disk"], "ana") as project:
+        list(project.add(images_in(tmp_path / "in")))
+        request = ScanRequest(project, "disk", unscanned(project, "disk"))
+        told = request.run(WithoutCt(), WithoutCt())
+    assert told.cases[0].n_found and "looks like CT" in told.cases[0].caution
+    assert "Of c0001: This looks like CT" in told.message

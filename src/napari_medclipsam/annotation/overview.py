@@ -14,7 +14,7 @@ from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.recent import Recent
 from napari_medclipsam.annotation.requests import TextAnswer
 from napari_medclipsam.annotation.states import Proposal, SliceState
-from napari_medclipsam.saliency.caution import caution_of
+from napari_medclipsam.saliency.caution import cautions_of
 from napari_medclipsam.saliency.coarse import coarse_mask
 
 _REMEMBERED_ANSWERS = 16
@@ -79,7 +79,7 @@ class Overview:
 
     def caution(self, at: SliceAt) -> str:
         """Return, in a sentence, what the text answers of a slice can't be taken for; "" for nothing."""
-        return caution_of((answer.saliency for answer in self.answers(at)), self.image)
+        return cautions_of((answer.saliency for answer in self.answers(at)), self.image)
 
     def coarse(self, at: SliceAt, level: float) -> np.ndarray:
         """Return the coarse mask of the text answers of a slice at a threshold, for a slider.

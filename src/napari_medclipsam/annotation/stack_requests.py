@@ -25,7 +25,7 @@ from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.pipeline import PipelineOptions, segment_slices
 from napari_medclipsam.prompting.propagation import Carried, blended, propagate
 from napari_medclipsam.prompting.text import parse_structures
-from napari_medclipsam.saliency.caution import caution_of
+from napari_medclipsam.saliency.caution import cautions_of
 from napari_medclipsam.saliency.certainty import Certainty
 from napari_medclipsam.saliency.work import SaliencyCancelled, watched
 from napari_medclipsam.wording import counted
@@ -62,6 +62,7 @@ class StackOutcome:
     looks: Mapping[int, np.ndarray]
     message: str = ""
     model: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,7 @@ class VolumeRequest:
         results = segment_slices(slices, self.text, asked, segmenter, self.options, needs_maps=False)
         for index, result in visit.until_cancelled(results):
             known |= result.known
-            caution = caution or caution_of((s.saliency for s in result.structures), self.image)
+            caution = caution or cautions_of((s.saliency for s in result.structures), self.image)
             answers = stored_answers(result, turn)
             certainties[index] = {a.saliency.text: a.certainty for a in answers}
             proposals[index] = {
@@ -214,6 +215,7 @@ class VolumeRequest:
             visit.looks,
             message,
             models_name(grounder, segmenter),
+            caution,
         )
 
     def _message(self, proposals: Mapping[int, Mapping[str, Proposal]], stopped: bool, known: bool) -> str:

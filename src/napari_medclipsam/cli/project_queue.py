@@ -59,7 +59,8 @@ def _scan(args: Namespace, project: Project) -> int:
             n_slices, n_found, n_kept = n_slices + done.n_slices, n_found + done.n_found, n_kept + done.n_kept
             if done.trouble:
                 n_failed += 1
-                bar.write(f"medclipsam: {done.case}: {done.trouble}", file=sys.stderr)
+            for words in filter(None, (done.trouble, done.caution)):
+                bar.write(f"medclipsam: {done.case}: {words}", file=sys.stderr)
     seen, refused = counted(n_slices, "slice"), counted(n_failed, "case")
     told = f'Looked for "{text}" in {seen}: proposals in {n_found}, {refused} refused.'
     told = f"{told} {kept_words(n_kept)}".rstrip()

@@ -69,7 +69,8 @@ def _agreement_rows(agreed: list[ClassAgreement], names: dict[int, str]) -> list
 def _print(report: Report, progress: str) -> None:
     print(f"Done: {progress} (accepted, or of a study that was called done).")
     print(
-        "\nWork of the first readings, without pauses (a slice counts once it was accepted, even if taken back later):"
+        "\nWork of the first readings, without pauses (a slice counts once a reader accepted it here, even if taken "
+        "back later; what an import brought as accepted took no work):"
     )
     print(f"  in all: {_work(report.total)}")
     for title, rows in (("day", report.by_day()), ("reader", report.by_reader())):

@@ -26,7 +26,7 @@ from napari_medclipsam.pipeline import PipelineOptions, segment_volume
 from napari_medclipsam.prompting.text import parse_structures
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.results import SliceResult, StructureResult
-from napari_medclipsam.saliency.caution import caution_of
+from napari_medclipsam.saliency.caution import cautions_of
 from napari_medclipsam.wording import slice_place
 
 Progress = Callable[[int, int], None]
@@ -152,7 +152,7 @@ class _Run:
         for found, told in zip(result.structures, self.report.structures, strict=True):
             self._add_structure(index, found, told, int((result.label_yx == found.label).sum()))
         if self.report.caution is None:
-            self.report.caution = caution_of((s.saliency for s in result.structures), self.view.stored) or None
+            self.report.caution = cautions_of((s.saliency for s in result.structures), self.view.stored) or None
         if self.best is None or _weight(result) > _weight(self.best[1]):
             self.best = (index, result)
 

@@ -156,7 +156,7 @@ def _compare(args: Namespace) -> int:
         return DONE if verdict.total is not None else REFUSED
     if verdict.total is None or verdict.structures is None or verdict.ways is None:
         raise LearningError(verdict.message)
-    print(f"Dice of {args.first} → {args.second}, on accepted slices that neither has learnt from:")
+    print(f"Dice of {args.first} → {args.second}, on accepted slices, each by fits that have not seen its patient:")
     rows = {"all": verdict.total, **verdict.structures, **{f"by {way}": s for way, s in verdict.ways.items()}}
     for name, s in rows.items():
         seen = f"{counted(s.n_slices, 'slice')} of {counted(s.n_patients, 'patient')}"

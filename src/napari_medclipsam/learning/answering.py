@@ -30,7 +30,14 @@ class ClassAnswerer(ABC):
         What it was learnt on.
     classes : mapping of str to sequence of str
         Names in the order of the network's answers, and the other texts for each.
+
+    Attributes
+    ----------
+    knows_ct : bool
+        Whether CT was among what it learnt from.
     """
+
+    knows_ct = False
 
     def __init__(self, base: Any, classes: Mapping[str, Sequence[str]]) -> None:
         self.base = base
@@ -45,7 +52,8 @@ class ClassAnswerer(ABC):
         if place is not None:
             values_yx, presence = self._answer(image, place)
             name = self.classes[place]
-            return SaliencyMap(values_yx, text, presence, presence >= 0.5, nearest_phrase=name, is_outline=True)
+            found = SaliencyMap(values_yx, text, presence, presence >= 0.5, nearest_phrase=name, is_outline=True)
+            return replace(found, knows_ct=self.knows_ct)
         if isinstance(self.base, TextGrounder):
             return self.base.saliency(image, text)
         return replace(Wordless().saliency(image, text), nearest_phrase=self.classes[0])

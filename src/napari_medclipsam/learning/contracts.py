@@ -55,6 +55,8 @@ class Example:
         none.
     present : mapping of str to bool
         Classes of which is known whether they are in the slice, though not where.
+    is_ct : bool
+        Whether the image is CT.
     """
 
     case: str
@@ -63,6 +65,7 @@ class Example:
     read: Callable[[], Slice]
     labels: Mapping[str, Label]
     present: Mapping[str, bool] = field(default_factory=dict)
+    is_ct: bool = False
 
 
 @dataclass(frozen=True)

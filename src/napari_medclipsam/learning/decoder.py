@@ -127,6 +127,7 @@ class DecoderModel(WrappedLite):
         near = self.base.bank.judge(name, vector)
         # What the base reads from the picture under a name that it was taught is worth keeping.
         found = self._adapted.grounded(image, text, vector, 0.0, near.structure if near.known else "")
+        found = replace(found, knows_ct=self.knows_ct)
         if near.known or name in self._empty:
             return found
         return replace(found, presence=near_even(found.presence))

@@ -84,6 +84,7 @@ def project_examples(
             left_out(study.case, error)
             continue
         turns = images.of(study)
+        is_ct = turns.looks_like_ct
         wanted = set(labels) | (_neighbours(labels, study.grid.shape) if unlabelled else set())
         for at in sorted(wanted, key=lambda at: tuple(-1 if i is None else i for i in at.position)):
             known = {names[label]: one for label, one in labels.get(at, {}).items() if label in names}
@@ -91,7 +92,7 @@ def project_examples(
                 turned = {name: _turned(one, turns, at) for name, one in known.items()}
                 read = partial(images.slice, study, at, window)
                 present = {names[label]: True for label in clicked.get(at, ()) if label in names}
-                found.append(Example(study.case, at.position, patient, read, turned, present))
+                found.append(Example(study.case, at.position, patient, read, turned, present, is_ct))
     return found
 
 

@@ -137,7 +137,8 @@ class InstantModel(WrappedLite):
             return self.base.saliency(image, text)
         map_yx, presence, _ = self._answer(image, taught)
         own = taught.mix is not None and taught.mix.draws(image.shape_yx)
-        return SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name, is_outline=own)
+        found = SaliencyMap(map_yx, text, presence, presence >= 0.5, nearest_phrase=taught.name, is_outline=own)
+        return replace(found, knows_ct=self.knows_ct)
 
     def find_similar(self, slices: Iterable[tuple[int, Slice]], text: str) -> Iterator[tuple[int, float]]:
         """Yield (slice index, score) as slices come; the highest are most like those that taught the class.

@@ -65,8 +65,10 @@ def load_version(version: Version, base: Any, device: str = "cpu", part: str = M
             "model, or learn again."
         )
     model = find_learner(version.learner).load(version.folder / part, base, device)
-    # Records of what was proposed say which version did.
     with suppress(AttributeError):
+        # Of CT, who was never shown one can only guess, whatever else was learnt.
+        model.knows_ct = bool(version.lineage.get("data", {}).get("ct"))
+        # Records of what was proposed say which version did.
         model.version = "+".join(part for part in (found["version"], version.name) if part)
     return model
 

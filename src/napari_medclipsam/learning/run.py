@@ -127,6 +127,7 @@ class Run:
             "patients": sorted({e.patient for e in learnt}),
             "held_out": sorted(p for p, out in split.held_out.items() if out),
             "classes": sorted({name for e in learnt for name in e.labels}),
+            "ct": any(e.is_ct for e in learnt),
         }
         version = self._registered(verdict, fits, in_use, base, data)
         if verdict.better and _name(active_version(self._project)) == _name(in_use):

@@ -21,7 +21,11 @@ class WrappedLite:
     ----------
     version : str
         Of the base, until whoever registers versions gives it its own.
+    knows_ct : bool
+        Whether CT was among what it learnt from.
     """
+
+    knows_ct = False
 
     def __init__(self, base: LiteModel) -> None:
         self.base = base

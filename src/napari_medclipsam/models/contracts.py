@@ -44,6 +44,8 @@ class SaliencyMap:
         True when the map is a segmentation of its own: where it is above 0.5 is the mask, and no segmenter is asked.
     knows_ct : bool
         False where whoever answers was never shown CT: of a CT the answer means nothing, however sure it is.
+    structure : str
+        What was looked for, where that is less than what was asked: "brain tumor" of a "glioma". "" where it is not.
     """
 
     values_yx: np.ndarray
@@ -55,6 +57,7 @@ class SaliencyMap:
     nearest_phrase: str = ""
     is_outline: bool = False
     knows_ct: bool = True
+    structure: str = ""
 
     @property
     def depends_on_text(self) -> bool:

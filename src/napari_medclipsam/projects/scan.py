@@ -39,6 +39,8 @@ class Scanned:
         Why it could not be scanned; "" where it could.
     n_kept : int
         Slices that were passed over: a file or a reader has begun them, and they wait for a decision.
+    caution : str
+        What belongs beside its proposals, see `saliency.caution`; "" where there is nothing to say.
     """
 
     case: str
@@ -46,6 +48,7 @@ class Scanned:
     n_found: int
     trouble: str = ""
     n_kept: int = 0
+    caution: str = ""
 
 
 def kept_words(n_kept: int) -> str:
@@ -160,7 +163,7 @@ def _scan_case(
     progress: Callable[[int], None] | None,
     cancelled: Cancelled,
 ) -> Scanned:
-    n_slices = n_found = 0
+    n_slices, n_found, caution = 0, 0, ""
     with project.open_case(case) as opened:
         opened.reader = ""
         review = opened.summary().review or CaseReview.untouched(project.study(case).grid.shape)
@@ -180,7 +183,8 @@ def _scan_case(
             opened.session.apply(outcome)
             n_slices += len(outcome.visited)
             n_found += sum(bool(found) for found in outcome.proposals.values())
-    return Scanned(case, n_slices, n_found, n_kept=n_kept)
+            caution = caution or outcome.caution
+    return Scanned(case, n_slices, n_found, n_kept=n_kept, caution=caution if n_found else "")
 
 
 def _is_begun(session: Session, at: SliceAt) -> bool:

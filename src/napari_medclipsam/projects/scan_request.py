@@ -43,6 +43,9 @@ class ScanOutcome:
         begun = "Looked" if self.is_complete else "Cancelled: looked"
         told = f'{begun} for "{self.text}" in {counted(n_slices, "slice")}: proposals in {n_found}.'
         told = f"{told} {kept_words(n_kept)}".rstrip()
+        doubtful = [one for one in self.cases if one.caution]
+        if doubtful:
+            told += f" Of {', '.join(one.case for one in doubtful)}: {doubtful[0].caution}"
         left = [one.case for one in self.cases if one.trouble == LEFT_TO_READER]
         if left:
             told += f" Left to you, for you had opened it: {', '.join(left)}."

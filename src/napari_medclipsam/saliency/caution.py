@@ -12,11 +12,37 @@ _UNTAUGHT_CT = (
     "This looks like CT, which this model was not taught: its answer to a text means nothing here. Clicks and boxes "
     "work."
 )
+_ONE_THING = (
+    '{asked} are looked for as one thing, "{structure}": this model does not tell them apart, and what '
+    "it saw was divided between them. Ask for one at a time."
+)
 
 
 class _Image(Protocol):
     @property
     def looks_like_ct(self) -> bool: ...
+
+
+def cautions_of(answers: Iterable[SaliencyMap], image: _Image) -> str:
+    """Return what belongs beside the answers to a text of one or several structures; "" where there is nothing to say.
+
+    Parameters
+    ----------
+    answers, image
+        As for `caution_of`.
+    """
+    told = list(answers)
+    return " ".join(filter(None, (caution_of(told, image), _one_thing(told))))
+
+
+def _one_thing(answers: Iterable[SaliencyMap]) -> str:
+    """Say which of several structures are the same to the model, where both are seen."""
+    alike: dict[str, list[str]] = {}
+    for seen in answers:
+        if seen.known and seen.present and seen.structure:
+            alike.setdefault(seen.structure, []).append(f'"{seen.text}"')
+    structure, asked = next(((name, texts) for name, texts in alike.items() if len(texts) > 1), ("", []))
+    return _ONE_THING.format(asked=" and ".join(asked), structure=structure) if asked else ""
 
 
 def caution_of(answers: Iterable[SaliencyMap], image: _Image) -> str:

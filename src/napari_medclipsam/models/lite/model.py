@@ -194,8 +194,9 @@ class LiteModel:
         score = believed(found.presence, region)
         present = score >= 0.5 and found.depends_on_text
         # Said here and not in `grounded`, which also answers for classes that readers have taught, perhaps on CT.
+        nearest, name = familiarity.nearest_phrase, named(familiarity)[0]
         return replace(
-            found, presence=score, present=present, nearest_phrase=familiarity.nearest_phrase, knows_ct=self.knows_ct
+            found, presence=score, present=present, nearest_phrase=nearest, knows_ct=self.knows_ct, structure=name
         )
 
     @torch.inference_mode()
