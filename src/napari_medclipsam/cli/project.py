@@ -167,7 +167,11 @@ def _import(args: Namespace) -> int:
         project.require_writable()
         with project.open_case(args.case) as case:
             change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
-            print(f"{args.case}: {change.message}")
+            row = _row(project.study(args.case), case.summary())
+        n_open = row["slices"] - row["accepted"]
+        # A mask does not say whether its empty slices were read.
+        rest = f" {counted(n_open, 'slice')} without a mask stay open." if args.accept and change and n_open else ""
+        print(f"{args.case}: {change.message}{rest}")
     return DONE
 
 
