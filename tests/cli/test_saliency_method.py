@@ -71,3 +71,9 @@ def test_an_unknown_method(run, png):
     with pytest.raises(SystemExit) as ended:
         run("segment", png[0], "--text", "disk", "--saliency-method", "magic")
     assert ended.value.code == 2
+
+
+def test_phrasings_are_compared_without_a_segmenter(run, png, clip, tmp_path):
+    alone, sheet = clip.removesuffix("+grower"), tmp_path / "sheet.png"
+    code, _, err = run("compare", png[0], "--text", "disk", "bar", "--model", alone, "--output", sheet)
+    assert code == 0 and sheet.exists(), err

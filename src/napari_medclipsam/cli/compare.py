@@ -21,7 +21,7 @@ from napari_medclipsam.prompting.text import phrasings_of
 from napari_medclipsam.reading_view import ReadingView, reading_view
 from napari_medclipsam.saliency.caution import caution_of
 from napari_medclipsam.saliency.comparing import compare
-from napari_medclipsam.saliency.pair import load_pair
+from napari_medclipsam.saliency.pair import load_grounder
 from napari_medclipsam.wording import slice_place
 
 _HEAD = ("phrasing", "answer", "presence", "specificity")
@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
     view = reading_view(read_image(found.path, args.volume_index, found.series_uid), args.axis)
     index = _stored_index(view, args.slice)
     image = view.turned.slice_pixels(view.index_of_stored(index), window=args.window)
-    grounder, _ = load_pair(args.model, args.device, args.saliency_method)
+    grounder = load_grounder(args.model, args.device, args.saliency_method)
     with progress_bar(0, "steps") as bar:
         answers = compare(grounder, image, texts, shown_on(bar))
     count = view.turned.n_slices()
