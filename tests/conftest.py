@@ -18,13 +18,6 @@ def data_dir() -> Path:
     return folder
 
 
-# First, for xdist reads the groups in a hook of the same name.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Divide the tests among processes: file by file, and all windows together.
-
-    On one screen, windows of two processes would take the focus from each other. They come first, being the most.
-    """
+    """Begin with the windows, whose files take longest: tests are divided among processes file by file."""
     items.sort(key=lambda item: "widgets" not in item.path.parts)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("windows" if "widgets" in item.path.parts else str(item.path)))
