@@ -18,7 +18,7 @@ demo: $(READY)
 
 # Two processes of one thread each: with more, on two cores, they would stand in each other's way.
 test: $(READY)
-	OMP_NUM_THREADS=1 scripts/with-display $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 scripts/with-display $(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -19,5 +19,9 @@ def data_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the windows, whose files take longest: tests are divided among processes file by file."""
+    """Begin with the windows, whose tests take longest.
+
+    Each process begins with a half of all tests (``--dist worksteal``): windows rarely share a screen with those of
+    another, which would take the focus from them, and what a file sets up is set up once.
+    """
     items.sort(key=lambda item: "widgets" not in item.path.parts)

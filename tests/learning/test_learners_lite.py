@@ -215,10 +215,10 @@ def test_another_base_model_is_refused(taught):
 def practised(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("decoder")
     examples = [example(9, shown=False)] + [example(n) for n in range(5)]
-    # The first call is ended in the middle; the second goes on.
+    # The first call is ended in the middle; the second goes on, long enough for a step of each course anywhere.
     with pytest.raises(LearningCancelled):
         DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(60)), Watching(12))
-    told = DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(4)), Watching())
+    told = DecoderLearner().learn(base, examples, None, folder, Settings(budget=Budget(12)), Watching())
     assert told["head_steps"] >= 1 and told["decoder_steps"] >= 1
     assert told["head_best"] >= told["head_start"] and told["decoder_best"] >= told["decoder_start"]
     return folder
