@@ -102,6 +102,17 @@ def test_a_layer_without_boxes_rests_and_comes_back(desk) -> None:
     assert not boxes.visible
 
 
+def test_a_class_that_came_with_a_box_has_a_colour(desk) -> None:
+    desk.go(0)
+    desk.ask("disk")
+    desk.dock.verbs.use_tool("box")
+    desk.layer("boxes").add_rectangles([[[0, 5, 5], [0, 5, 15], [0, 12, 15], [0, 12, 5]]])
+    desk.idle()
+    assert len(desk.session.classes) == 1
+    for layer in (desk.layer("masks"), desk.layer("proposals")):
+        assert all(layer.colormap.color_dict[structure.label][3] == 1 for structure in desk.session.classes)
+
+
 def test_outlines_are_made_once_for_a_slice(desk, monkeypatch) -> None:
     desk.ask("disk")
     sliced = []

@@ -107,6 +107,9 @@ class MaskLayers:
 
     def refresh(self, change: Change, at: SliceAt | None) -> None:
         """Draw what has changed, where it can be seen; all of it where no single slice is shown."""
+        if any(structure.label not in self.proposals.colormap.color_dict for structure in self._session.classes):
+            # A class that came with a box or a text in which nothing was found: without a colour it is not seen.
+            self.recolor()
         for layer, boxes in ((self.masks, change.label_boxes), (self.proposals, change.proposed_boxes)):
             if boxes and (at is None or adapters.touches(boxes, at)):
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
