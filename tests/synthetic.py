@@ -30,8 +30,8 @@ def picture(*shapes: str, size: int = 64) -> tuple[np.ndarray, dict[str, np.ndar
     pixels = np.full((size, size), BACKGROUND, np.uint8)
     for shape in shapes:
         pixels[masks[shape]] = LEVELS[shape]
-    # A known contrast in every picture: an otherwise constant image is refused as such.
-    pixels[0, 0], pixels[0, 1] = 0, 255
+    # A known contrast in every picture, for a constant image is refused as such; and more grays than a mask has.
+    pixels[0, :3] = 0, 255, 60
     return pixels, {shape: masks[shape] for shape in shapes}
 
 

@@ -303,7 +303,7 @@ def test_what_a_model_that_never_saw_ct_finds_there_is_no_answer() -> None:
         assert session.caution(at) == "", "nothing is drawn"
         session.apply(session.plan_text(at, "disk").run(model, model))
         assert ("looks like CT" in session.caution(at)) == is_ct
-    assert not AnnotatedImage(image, modality="MR").looks_like_ct
+    assert AnnotatedImage(image, modality="MR").looks_like == ""
 
 
 def test_a_whole_ct_is_told_with_what_was_found_in_it() -> None:

@@ -266,7 +266,7 @@ class NeverShownCt(GrayModel):
 
 
 def test_of_ct_a_model_that_never_saw_one_tells_nothing() -> None:
-    for asked, can_tell in ((Asked.of(NeverShownCt(), True), False), (Asked.of(GrayModel(), True), True)):
+    for asked, can_tell in ((Asked.of(NeverShownCt(), "CT"), False), (Asked.of(GrayModel(), "CT"), True)):
         for told in (
             asked.name(IMAGE, MASKS["square"], SHAPES),
             asked.answer(IMAGE, None, "is there a disk?"),
@@ -274,5 +274,7 @@ def test_of_ct_a_model_that_never_saw_one_tells_nothing() -> None:
         ):
             assert told.is_told == can_tell
             assert can_tell or ("looks like CT" in told.reason and not told.candidates and not told.confidence)
+    mask = Asked.of(GrayModel(), "mask").answer(IMAGE, None, "is there a disk?")
+    assert not mask.is_told and "as a mask does" in mask.reason
     # What it can't tell of any image has its own reason.
-    assert "does not know" in Asked.of(NeverShownCt(), True).answer(IMAGE, None, "is there a kidney?").reason
+    assert "does not know" in Asked.of(NeverShownCt(), "CT").answer(IMAGE, None, "is there a kidney?").reason

@@ -147,7 +147,9 @@ def test_export_and_import(run, nifti, tmp_path):
     code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask)
     assert code == 0 and "slices proposed" in out
     code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask, "--accept")
-    assert code == 0 and "2 slices accepted. 4 slices without a mask stay open." in out
+    assert code == 0 and "2 slices accepted. 4 slices without a mask stay open; if all were read" in out
+    code, out, _ = run("project", "import", tmp_path / "p", "c0001", mask, "--every-slice")
+    assert code == 0 and "c0001  6 of 6 slices accepted" in run("project", "status", tmp_path / "p")[1]
     code, out, _ = run("project", "export", tmp_path / "p", "--format", "nifti", "--output", tmp_path / "out")
     assert code == 0 and "1 of 1 case," in out
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "out" / "c0001.nii.gz").dataobj), labels)

@@ -32,6 +32,16 @@ def test_auto_knows_ct() -> None:
     assert intensity.window_limits(ct + 1000) != (-160, 240)
 
 
+def test_a_few_values_are_a_mask() -> None:
+    labels = np.zeros((300, 400), np.uint8)
+    labels[100:200, 100:200] = 255
+    assert intensity.looks_like(labels) == "mask"
+    assert intensity.looks_like(labels.astype(np.float32) / 255, "CT") == "mask"
+    grays = np.arange(120_000, dtype=np.int16).reshape(300, 400) % 40
+    assert intensity.looks_like(grays) == "" and intensity.looks_like(grays, "CT") == "CT"
+    assert intensity.looks_like(grays - 1000) == "CT"
+
+
 def test_percentiles_leave_the_background_out() -> None:
     image = np.zeros((100, 100), np.int16)
     image[:10, :10] = np.arange(1000, 1100).reshape(10, 10)

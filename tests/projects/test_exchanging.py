@@ -191,3 +191,38 @@ def test_a_picture_gets_a_picture(tmp_path):
             assert [c.name for c in case.session.classes] == ["disk"]
             empty = save(tmp_path / "empty.png", np.zeros_like(pixels))
             assert "empty" in import_into(case, read_masks(case, empty), accept=True).message
+
+
+def test_white_on_black_is_a_mask_of_the_first_class_or_of_one_that_is_named(tmp_path):
+    pixels, masks = picture("disk")
+    white = save(tmp_path / "white.png", masks["disk"].astype(np.uint8) * 255)
+    with Project.create(tmp_path / "p", ["disk"]) as project:
+        list(project.add(images_in(save(tmp_path / "film.png", pixels))))
+        with project.open_case("c0001") as case:
+            assert "Classes added" not in import_into(case, read_masks(case, white), accept=True).message
+            assert np.array_equal(case.mask_zyx()[0] == 1, masks["disk"])
+            told = import_into(case, read_masks(case, white), accept=False, class_name="ring").message
+            assert told == "1 slice proposed. Classes added: 2 ring."
+            two = Masks("m", case.volume, case.mask_zyx() * 1, [LabelClass(1, "a"), LabelClass(2, "b")])
+            two.labels_zyx[0, 0, 0] = 2
+            with pytest.raises(ProjectError, match="m has 2 labels, and one class was given"):
+                import_into(case, two, accept=False, class_name="ring")
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_slices_without_a_mask_are_accepted_where_every_slice_was_read(labelled, scan, tmp_path, is_empty):
+    folder, _ = labelled
+    mask_zyx = np.zeros((4, 64, 64), np.uint8)
+    mask_zyx[1, 5:9, 5:9] = not is_empty
+    path = tmp_path / "mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(mask_zyx.T, nibabel.load(scan).affine), path)
+    with Project.open(folder) as project:
+        with project.open_case("c0001") as case:
+            # Drawn and not accepted: that stays open.
+            case.session.paint((slice(3, 4), slice(0, 2), slice(0, 2)), np.ones((1, 2, 2), np.uint8))
+            import_into(case, read_masks(case, path), accept=True, every_slice=True)
+        with project.open_case("c0001") as case:
+            states = [case.session.state(SliceAt.across(0, index)) for index in range(4)]
+            assert [state.status for state in states] == ["accepted"] * 3 + ["untouched"]
+            drawn = case.mask_zyx().any(axis=(1, 2)).tolist()
+            assert drawn == [False, not is_empty, True, True]

@@ -10,7 +10,7 @@ from napari_medclipsam.saliency.caution import caution_of, cautions_of
 
 @dataclass
 class _Image:
-    looks_like_ct: bool = False
+    looks_like: str = ""
 
 
 def _seen(text: str, **more) -> SaliencyMap:
@@ -32,5 +32,10 @@ def test_two_names_of_one_thing_are_said_to_be() -> None:
 
 def test_ct_and_one_thing_are_both_said() -> None:
     kinds = [_seen(text, structure="brain tumor", knows_ct=False) for text in ("meningioma", "glioma")]
-    told = cautions_of(kinds, _Image(looks_like_ct=True))
+    told = cautions_of(kinds, _Image("CT"))
     assert "looks like CT" in told and "one thing" in told
+
+
+def test_of_a_mask_nothing_that_is_found_counts() -> None:
+    assert "as a mask does" in caution_of([_seen("a")], _Image("mask"))
+    assert not caution_of([_seen("a", known=False)], _Image("mask"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import nibabel
+import numpy as np
 import pytest
 
+from napari_medclipsam.errors import PromptError
+from napari_medclipsam.projects.studies import images_in
 from napari_medclipsam.search.building import build, index_version, out_of_date
 from napari_medclipsam.search.finding import find_like, find_text
 from napari_medclipsam.search.index import Index, Scope
 from napari_medclipsam.search.queries import accepted_region
 from napari_medclipsam.search.work import IndexRequest, Shelf
 from search.conftest import N, accept, at
-from synthetic import LEVELS, IntensityGrounder, PooledGrays, RegionGrower
+from synthetic import LEVELS, IntensityGrounder, PooledGrays, RegionGrower, picture
 
 
 class Present(PooledGrays, IntensityGrounder):
@@ -95,7 +99,7 @@ def test_other_presences_and_a_former_format_are_built_anew_and_said(project, st
     built(project, store, encoder)
     assert out_of_date(project, store, index_version(encoder)) == []
     path = store.folder / "c0002.safetensors"
-    path.write_bytes(path.read_bytes().replace(b"medclipsam-search-2", b"medclipsam-search-1"))
+    path.write_bytes(path.read_bytes().replace(b"medclipsam-search-3", b"medclipsam-search-2"))
     shelf = Shelf(project)
     assert shelf.index(encoder).coverage.is_other and shelf.index(encoder).coverage.n_indexed == 2 * N
     outcome = IndexRequest(shelf).run(encoder, RegionGrower())
@@ -115,3 +119,36 @@ def test_presences_are_kept_while_other_slices_change(project, store, encoder):
     # A slice without contrast shows nothing.
     disks = [before[at(index)][0] for index in range(N)]
     assert disks == [1, 1, 0, 0, 0] and not any(before[at(N - 1)])
+
+
+class Schooled(Present):
+    """Was not taught CT."""
+
+    knows_ct = False
+
+
+def test_a_text_is_not_looked_for_in_ct_that_the_model_was_not_taught(tmp_path, project, store):
+    # In the window for soft tissue, −150 to 250, these are the grays of the other cases.
+    array = np.round(np.stack([picture("disk")[0]] * N) / 255 * 400 - 150).astype(np.int16)
+    array[:, 0, 0] = -1000
+    nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-1.0, -1.0, 5.0, 1.0])), tmp_path / "in" / "ct.nii")
+    list(project.add(images_in(tmp_path / "in")))
+    everywhere = find_text(built(project, store, Present()), Present(), "disk")
+    assert {case for case, _, _ in told(everywhere)} == {"c0001", "c0002", "c0004"}
+    index = built(project, store, encoder := Schooled())
+    found = find_text(index, encoder, "disk")
+    assert {case for case, _, _ in told(found)} == {"c0001", "c0002"} and found.n_claimed == 3
+    assert "c0004 looks like CT, so it is left out" in found.message
+    assert not find_text(index, encoder, "gizmo", Scope(case="c0004")).answers
+    assert "CT" not in find_text(index, encoder, "disk", Scope(not_case="c0004")).message
+    # What a reader says is there, is.
+    with project.open_case("c0004") as case:
+        accept(case, 2, "disk")
+    again = find_text(built(project, store, encoder), encoder, "disk")
+    assert told(again)[0] == ("c0004", 2, "very likely") and again.n_claimed == 4
+
+
+def test_what_is_denied_is_not_looked_for(project, store, encoder):
+    index = built(project, store, encoder)
+    with pytest.raises(PromptError, match="denies something"):
+        find_text(index, encoder, "no disk")

@@ -117,7 +117,7 @@ def test_damaged_files_count_as_missing(tmp_path):
         path.write_bytes(damaged)
         assert store.read("c0001") is None
     # What another version of the program has written is no index of this model either.
-    path.write_bytes(whole.replace(b"medclipsam-search-2", b"medclipsam-search-1"))
+    path.write_bytes(whole.replace(b"medclipsam-search-3", b"medclipsam-search-2"))
     assert store.read("c0001").version == "" and not len(store.read("c0001"))
     store.put("c0001", "v", "sha", [row(7).at], [row(7)])
     assert set(store.read("c0001").by_slice()) == {row(7).at}

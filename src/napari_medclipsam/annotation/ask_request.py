@@ -13,6 +13,7 @@ from napari_medclipsam.asking.answering import Asked
 from napari_medclipsam.asking.answers import Answer
 from napari_medclipsam.asking.sentences import Question
 from napari_medclipsam.asking.words import Words
+from napari_medclipsam.images.intensity import Looks
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import PromptableSegmenter, TextGrounder
 from napari_medclipsam.reading_view import Turn
@@ -62,7 +63,7 @@ class AskRequest:
     image: Slice
     turn: Turn
     region_yx: np.ndarray | None
-    is_ct: bool = False
+    looks_like: Looks = ""
     kind: ClassVar[str] = "ask"
 
     def run(
@@ -75,7 +76,7 @@ class AskRequest:
         """Ask the models; see `asking.answering.Asked` for what it raises."""
         region = self.region_yx
         turned = None if region is None else np.ascontiguousarray(self.turn.to_turned(region))
-        models = Asked.of(grounder, self.is_ct)
+        models = Asked.of(grounder, self.looks_like)
         if isinstance(self.asked, Question):
             answer = models.answer(self.image, turned, self.asked)
         else:

@@ -9,7 +9,14 @@ import numpy as np
 
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import GeometryError, ImageError
-from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, looks_like_ct, window_limits
+from napari_medclipsam.images.intensity import (
+    Looks,
+    Window,
+    apply_window,
+    checked_ends,
+    looks_like,
+    window_limits,
+)
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.images.volume import Volume
 from napari_medclipsam.reading_view import Turn, slice_turn
@@ -87,9 +94,9 @@ class AnnotatedImage:
         return self.array.ndim - int(self.rgb)
 
     @cached_property
-    def looks_like_ct(self) -> bool:
-        """True for CT, by what the file says or by its values; found once."""
-        return looks_like_ct(self.array, self.modality)
+    def looks_like(self) -> Looks:
+        """What it seems to be, see `intensity.looks_like`; found once."""
+        return looks_like(self.array, self.modality)
 
     @property
     def voxel_ml(self) -> float | None:

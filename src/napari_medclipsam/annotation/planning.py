@@ -44,7 +44,7 @@ def plan_question(
     """See `Session.plan_question`."""
     meant = asked if isinstance(asked, Question) else checked_words(asked)
     image = session.image
-    return AskRequest(at, meant, image.slice_pixels(at, session.window), image.turn(at), region_yx, image.looks_like_ct)
+    return AskRequest(at, meant, image.slice_pixels(at, session.window), image.turn(at), region_yx, image.looks_like)
 
 
 def marked_region(session: Session, at: SliceAt) -> Marked | None:

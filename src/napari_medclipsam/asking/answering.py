@@ -13,6 +13,7 @@ from napari_medclipsam.asking.opposites import Opposites
 from napari_medclipsam.asking.regions import UNUSED, checked_region
 from napari_medclipsam.asking.sentences import Question, parse_question
 from napari_medclipsam.errors import ModelError, PromptError
+from napari_medclipsam.images.intensity import Looks
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import KnowsPhrases, RegionEncoder, SaliencyMap, TextGrounder
 from napari_medclipsam.models.region_encoder import region_encoder_of
@@ -32,22 +33,23 @@ class Asked:
         Says whether something is there, and where.
     encoder : RegionEncoder or None
         Compares regions with words; None: only presence can be asked after.
-    is_ct : bool
-        Whether the images are CT: a model that was never shown one can't tell anything of them, however sure it is.
+    looks_like : str
+        What the images seem to be, see `intensity.looks_like`: of CT a model that was never shown one can't tell
+        anything, however sure it is, and of a mask none can.
     """
 
     grounder: TextGrounder
     encoder: RegionEncoder | None
-    is_ct: bool = False
+    looks_like: Looks = ""
 
     @classmethod
-    def of(cls, grounder: TextGrounder, is_ct: bool = False) -> Asked:
+    def of(cls, grounder: TextGrounder, looks_like: Looks = "") -> Asked:
         """Return what a grounder can answer with: it is its own encoder, or has one, or wraps one."""
-        return cls(grounder, region_encoder_of(grounder), is_ct)
+        return cls(grounder, region_encoder_of(grounder), looks_like)
 
     def name(self, image: Slice, mask_yx: np.ndarray | None, words: Sequence[str]) -> Answer:
         """Rank words for a region; see `naming.what_is_this`."""
-        return self._unless_ct(what_is_this(self._require_encoder(), image, mask_yx, words, knows=self.knows))
+        return self._unless_unfit(what_is_this(self._require_encoder(), image, mask_yx, words, knows=self.knows))
 
     def answer(self, image: Slice, mask_yx: np.ndarray | None, question: Question | str) -> Answer:
         """Answer a closed question.
@@ -82,17 +84,20 @@ class Asked:
             told = self._opposite(image, region_yx, question, question.opposites)
         else:
             told = self._presence(image, region_yx, question.text, question.words[0])
-        return self._unless_ct(replace(told, notes=(*notes, *told.notes)))
+        return self._unless_unfit(replace(told, notes=(*notes, *told.notes)))
 
-    def _unless_ct(self, told: Answer) -> Answer:
-        """Return the answer; of a CT, that it can't tell, where whoever answered was never shown one."""
+    def _unless_unfit(self, told: Answer) -> Answer:
+        """Return the answer; of a mask, and of CT where whoever answered was never shown one, that it can't tell."""
         seen = told.saliency
         # Of words that are not known nothing was seen, and that is said.
         sees = seen is None or seen.knows_ct or not seen.known
         compares = not told.candidates or getattr(self.encoder, "knows_ct", True)
-        if not self.is_ct or (sees and compares):
+        if self.looks_like == "mask":
+            reason = "this holds only a few values, as a mask does and no image."
+        elif self.looks_like == "CT" and not (sees and compares):
+            reason = "this looks like CT, which the model was not taught."
+        else:
             return told
-        reason = "this looks like CT, which the model was not taught."
         return replace(told, verdict=CANT_TELL, confidence="", score=0.0, candidates=(), reason=reason)
 
     def knows(self, words: str) -> bool:

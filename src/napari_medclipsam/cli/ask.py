@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
     index = view.index_of_stored(stored_index)
     region_yx = None if region_zyx is None else np.ascontiguousarray(view.to_turned(region_zyx)[index])
     image = view.turned.slice_pixels(index, window=args.window)
-    asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method), volume.looks_like_ct)
+    asked = Asked.of(load_grounder(args.model, args.device, args.saliency_method), volume.looks_like)
     answer = asked.name(image, region_yx, words) if words else asked.answer(image, region_yx, question)
     answer = replace(answer, notes=(*clipped, *answer.notes))
     if args.saliency is not None and answer.saliency is not None:

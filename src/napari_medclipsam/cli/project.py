@@ -166,11 +166,16 @@ def _import(args: Namespace) -> int:
     with Project.open(args.project, args.reader) as project:
         project.require_writable()
         with project.open_case(args.case) as case:
-            change = import_into(case, read_masks(case, args.mask, resample=args.resample), accept=args.accept)
+            masks = read_masks(case, args.mask, resample=args.resample)
+            named, every = args.class_name or "", args.every_slice
+            change = import_into(case, masks, accept=args.accept or every, class_name=named, every_slice=every)
             row = _row(project.study(args.case), case.summary())
         n_open = row["slices"] - row["accepted"]
-        # A mask does not say whether its empty slices were read.
-        rest = f" {counted(n_open, 'slice')} without a mask stay open." if args.accept and change and n_open else ""
+        rest = ""
+        if args.accept and change and n_open:
+            # A mask does not say whether its empty slices were read.
+            stay = f"{counted(n_open, 'slice')} without a mask {'stays' if n_open == 1 else 'stay'} open"
+            rest = f" {stay}; if all were read, import with --every-slice."
         print(f"{args.case}: {change.message}{rest}")
     return DONE
 

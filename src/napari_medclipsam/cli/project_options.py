@@ -85,6 +85,14 @@ def add_project(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     importing.add_argument("mask", type=Path, metavar="MASK", help="NIfTI, PNG, TIFF or DICOM-SEG")
     importing.add_argument("--accept", action="store_true", help="accept it at once")
     importing.add_argument(
+        "--every-slice",
+        action="store_true",
+        help="accept it and every slice without a mask: whoever made it has read them, and they have no finding",
+    )
+    importing.add_argument(
+        "--class", dest="class_name", metavar="NAME", help="what a mask of one label shows (default: by its name)"
+    )
+    importing.add_argument(
         "--resample", action="store_true", help="take the nearest voxels where the mask is on another grid"
     )
     for name, summary in (

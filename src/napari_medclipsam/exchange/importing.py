@@ -35,7 +35,7 @@ def import_masks(
     ----------
     path : path-like
         NIfTI, PNG or TIFF (pixel for pixel, for images stored the same way), with the names of the labels from NAME.tsv
-        beside it, where there is one; or a DICOM-SEG object.
+        beside it, where there is one; white (255) on black is label 1. Or a DICOM-SEG object.
     source : Volume
         The image.
     resample : bool
@@ -64,8 +64,15 @@ def import_masks(
     if kind == "picture":
         labels_zyx = read_mask_picture(path)
         source.require_mask_shape(labels_zyx)
+        if _is_black_and_white(labels_zyx) and 255 not in {*known, *(c.label for c in names_beside(path))}:
+            labels_zyx = (labels_zyx > 0).astype(np.uint8)
         return Case(path.stem, source, labels_zyx, _numbered(path, labels_zyx, known))
     return _from_nifti(path, source, resample, known)
+
+
+def _is_black_and_white(labels_zyx: np.ndarray) -> bool:
+    """Whether a picture is drawn in white on black, as programs write masks of one structure."""
+    return bool(np.isin(labels_zyx, (0, 255)).all()) and bool(labels_zyx.any())
 
 
 def _from_nifti(path: Path, source: Volume, resample: bool, known: Collection[int]) -> Case:

@@ -7,12 +7,15 @@ image.
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
 from napari_medclipsam.errors import ImageError
 
 Window = str | tuple[float, float]
+#: What an image may seem to be, see `looks_like`.
+Looks = Literal["", "CT", "mask"]
 
 #: Name -> (level, width) in Hounsfield units, the presets in everyday use in radiology.
 CT_WINDOWS = MappingProxyType(
@@ -36,6 +39,9 @@ CT_WINDOWS = MappingProxyType(
 _LOOKS_LIKE_CT_BELOW = -500.0
 _PERCENTILES = (0.5, 99.5)
 _ENOUGH_VOXELS = 4_000_000
+#: Even the dullest scan has more grays among so many voxels.
+_FEW_VALUES = 4
+_ENOUGH_VALUES = 100_000
 
 
 def ct_window_limits(name: str) -> tuple[float, float]:
@@ -61,6 +67,20 @@ def looks_like_ct(array: np.ndarray, modality: str = "") -> bool:
     if modality:
         return modality.upper() == "CT"
     return array.dtype.kind in "if" and bool(array.min() <= _LOOKS_LIKE_CT_BELOW)
+
+
+def looks_like_a_mask(array: np.ndarray) -> bool:
+    """Tell whether there are so few values that they are labels rather than intensities."""
+    flat = array.reshape(-1)
+    sample = flat[:: max(1, flat.size // _ENOUGH_VALUES)]
+    return len(np.unique(sample)) <= _FEW_VALUES
+
+
+def looks_like(array: np.ndarray, modality: str = "") -> Looks:
+    """Return what an image seems to be, where that decides what a model's answers are worth; "" for most."""
+    if looks_like_a_mask(array):
+        return "mask"
+    return "CT" if looks_like_ct(array, modality) else ""
 
 
 def percentile_limits(array: np.ndarray) -> tuple[float, float]:

@@ -10,7 +10,14 @@ import numpy as np
 
 from napari_medclipsam.errors import GeometryError, ImageError
 from napari_medclipsam.images import orientation
-from napari_medclipsam.images.intensity import Window, apply_window, checked_ends, looks_like_ct, window_limits
+from napari_medclipsam.images.intensity import (
+    Looks,
+    Window,
+    apply_window,
+    checked_ends,
+    looks_like,
+    window_limits,
+)
 from napari_medclipsam.images.slice import Slice
 
 
@@ -87,9 +94,9 @@ class Volume:
         return None if self.affine is None else orientation.axis_codes(self.affine)
 
     @cached_property
-    def looks_like_ct(self) -> bool:
-        """True for CT, by what the file says or by its values; found once."""
-        return looks_like_ct(self.array_zyx, self.modality)
+    def looks_like(self) -> Looks:
+        """What it seems to be, see `intensity.looks_like`; found once."""
+        return looks_like(self.array_zyx, self.modality)
 
     def n_slices(self, axis: int = 0) -> int:
         """Return the number of slices across an axis of (z, y, x)."""

@@ -84,7 +84,7 @@ def project_examples(
             left_out(study.case, error)
             continue
         turns = images.of(study)
-        is_ct = turns.looks_like_ct
+        is_ct = turns.looks_like == "CT"
         wanted = set(labels) | (_neighbours(labels, study.grid.shape) if unlabelled else set())
         for at in sorted(wanted, key=lambda at: tuple(-1 if i is None else i for i in at.position)):
             known = {names[label]: one for label, one in labels.get(at, {}).items() if label in names}

@@ -199,7 +199,7 @@ def read_masks(case: Case, path: Path, *, resample: bool = False) -> Masks:
     return import_masks(path, case.volume, resample, {c.label for c in case.session.classes})
 
 
-def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
+def import_into(case: Case, masks: Masks, *, accept: bool, class_name: str = "", every_slice: bool = False) -> Change:
     """Take masks of another program into a case, recorded and as one step of undo.
 
     Classes are found by name or prompt, those without a name by their label; new ones are added.
@@ -212,6 +212,11 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
         From `read_masks`.
     accept : bool
         True: they are accepted. False: they are proposals.
+    class_name : str
+        What a mask of one label shows; by default its class is found as above.
+    every_slice : bool
+        Slices that nothing is known of and that have no mask are accepted as read and without a finding: without the
+        classes of the mask, or without any class where it is empty.
 
     Returns
     -------
@@ -223,7 +228,7 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
     GeometryError
         If classes overlap and are to be accepted at once: a voxel has one label here.
     ProjectError
-        If there is no room for so many new classes.
+        If there is no room for so many new classes, or a class is named and the mask has several.
     """
     if accept and masks.overlaps:
         raise GeometryError(
@@ -232,6 +237,12 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
         )
     classes = case.session.classes
     drawn = [given for given in masks.classes if masks.mask_zyx(given.label).any()]
+    if class_name and len(drawn) > 1:
+        raise ProjectError(
+            f"{masks.name} has {len(drawn)} labels, and one class was given for them: {class_name}. Import a mask of "
+            "one label, or give each a name in NAME.tsv beside it."
+        )
+    drawn = [replace(given, name=class_name or given.name) for given in drawn]
     # Before the first is added: its label must not be taken for that of a mask without names.
     known = [_class_of(classes, given) for given in drawn]
     _require_room(classes, known.count(None), masks.name)
@@ -244,7 +255,10 @@ def import_into(case: Case, masks: Masks, *, accept: bool) -> Change:
         mask = case.view.to_turned(masks.mask_zyx(given.label)).reshape(case.session.image.shape)
         key = ObjectKey(structure.label)
         found[key] = found[key] | mask if key in found else mask
-    change = bring_in(case.session, found, accept=accept)
+    if every_slice and not found:
+        nowhere = np.zeros(case.session.image.shape, bool)
+        found = {ObjectKey(c.label): nowhere for c in classes if class_name in ("", c.name)}
+    change = bring_in(case.session, found, accept=accept, every_slice=every_slice)
     told = [f"{counted(len(change.slices), 'slice')} {'accepted' if accept else 'proposed'}."] if change.slices else []
     told += [f"Classes added: {', '.join(f'{c.label} {c.name}' for c in added)}."] if added else []
     return replace(change, classes=bool(added), message=" ".join([*told, change.message]).strip())

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from napari_medclipsam.images.intensity import Looks
+
 if TYPE_CHECKING:
     from napari_medclipsam.models.contracts import SaliencyMap
 
 _UNTAUGHT_CT = (
     "This looks like CT, which this model was not taught: its answer to a text means nothing here. Clicks and boxes "
     "work."
+)
+_MASK = (
+    "This holds only a few values, as a mask does and no image: what was found in it means nothing. Give the image "
+    "itself."
 )
 _ONE_THING = (
     '{asked} are looked for as one thing, "{structure}": this model does not tell them apart, and what '
@@ -20,7 +26,7 @@ _ONE_THING = (
 
 class _Image(Protocol):
     @property
-    def looks_like_ct(self) -> bool: ...
+    def looks_like(self) -> Looks: ...
 
 
 def cautions_of(answers: Iterable[SaliencyMap], image: _Image) -> str:
@@ -55,5 +61,8 @@ def caution_of(answers: Iterable[SaliencyMap], image: _Image) -> str:
     image : Volume or AnnotatedImage
         What they are about.
     """
-    is_guess = any(seen.known and not seen.knows_ct for seen in answers)
-    return _UNTAUGHT_CT if is_guess and image.looks_like_ct else ""
+    known = [seen for seen in answers if seen.known]
+    if known and image.looks_like == "mask":
+        return _MASK
+    is_guess = any(not seen.knows_ct for seen in known)
+    return _UNTAUGHT_CT if is_guess and image.looks_like == "CT" else ""

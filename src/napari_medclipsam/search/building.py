@@ -182,7 +182,8 @@ def _build_case(
             rows += rows_of(one, image, study.sha256, window, encoder, known.get(one.at, ()))
             done.append(one.at)
             progress(1)
-        store.put(study.case, version, study.sha256, done, rows)
+        is_ct = image.looks_like == "CT" if image is not None else None
+        store.put(study.case, version, study.sha256, done, rows, is_ct=is_ct)
         if len(done) < len(todo[start : start + _BLOCK]):
             return Indexed(study.case, start + len(done), was_other)
     everything = [one.at for one in wanted]

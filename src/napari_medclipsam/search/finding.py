@@ -19,12 +19,17 @@ from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import PromptError
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import KnowsPhrases, KnowsStructures, RegionEncoder
+from napari_medclipsam.models.lite.known import DENIALS, words
 from napari_medclipsam.saliency.prompt_book import prompt_book
 from napari_medclipsam.search.index import EVERYWHERE, LEAST, Coverage, Hit, Hits, Index, Scope, Structure
 from napari_medclipsam.search.rows import Kind
 from napari_medclipsam.wording import counted
 
 _WORDS = ((0.9, "very likely"), (0.7, "likely"), (LEAST, "possible"))
+# "Free air" is a finding.
+_DENIALS = DENIALS - {"free", "negative"}
+# So many cases are named in a sentence.
+_NAMED = 5
 # A part that the region covers this much of is not its surroundings.
 _COVERED = 0.02
 
@@ -45,6 +50,8 @@ class Answer:
         Class of the region; 0 where it is none.
     box_xyxy : tuple of int
         Where in the slice as it is stored, in pixels, maxima inclusive.
+    is_guess : bool
+        Whether the model was not taught what was asked.
     """
 
     case: str
@@ -53,10 +60,13 @@ class Answer:
     kind: Kind
     label: int
     box_xyxy: tuple[int, int, int, int]
+    is_guess: bool = False
 
     @property
     def words(self) -> str:
         """How sure it is."""
+        if self.is_guess:
+            return "a guess"
         return next(word for least, word in _WORDS if self.score >= least)
 
 
@@ -104,14 +114,22 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     Raises
     ------
     PromptError
-        If the text is empty.
+        If the text is empty or denies something.
     """
     phrase = " ".join(text.split())
     if not phrase:
         raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
+    if words(phrase) & _DENIALS:
+        raise PromptError(
+            f'"{phrase}" denies something, which models mishear. Look for the finding itself: the slices that are not '
+            "listed then look as if they had none."
+        )
     name, structure = known_structure(index, encoder, phrase)
-    hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure)
+    unseen = [] if getattr(encoder, "knows_ct", True) else list(filter(scope.holds, index.ct_cases))
+    hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure, unseen)
     found = _found(index, hits, encoder.scale, f'"{name or phrase}"')
+    if unseen:
+        found = replace(found, message=f"{found.message} {_left_out(unseen)}")
     if structure is not None:
         told = "" if name.casefold() == phrase.casefold() else f'"{phrase}" is looked for as "{name}". '
         return replace(found, message=told + found.message)
@@ -119,7 +137,15 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     if is_known:
         return found
     caution = f'The model was not taught "{phrase}" (the nearest that it knows: {nearest}), so this is a guess.'
-    return replace(found, message=f"{caution} {found.message}", is_known=False)
+    guesses = tuple(replace(answer, is_guess=True) for answer in found.answers)
+    return replace(found, answers=guesses, message=f"{caution} {found.message}", is_known=False)
+
+
+def _left_out(cases: Sequence[str]) -> str:
+    """Say which cases a text was not looked for in."""
+    named = ", ".join(cases[:_NAMED]) + (f" and {len(cases) - _NAMED} others" if len(cases) > _NAMED else "")
+    looks = "looks like CT, so it is" if len(cases) == 1 else "look like CT, so they are"
+    return f"{named} {looks} left out: the model was not taught CT. What was accepted there is found."
 
 
 def text_vectors(encoder: RegionEncoder, phrase: str) -> tuple[np.ndarray, np.ndarray]:

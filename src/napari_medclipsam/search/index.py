@@ -7,7 +7,7 @@ docs/adr/0014-search-without-an-approximate-index.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,10 @@ class Scope:
     not_case: str | None = None
     not_at: Place | None = None
     accepted: bool = False
+
+    def holds(self, case: str) -> bool:
+        """Tell whether slices of a case are looked at."""
+        return self.case in (None, case) and self.not_case != case
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,11 @@ class Index:
         return self._project.classes
 
     @property
+    def ct_cases(self) -> tuple[str, ...]:
+        """Which of the indexed cases look like CT."""
+        return tuple(case for case in self._table.cases if self._cases[case].is_ct)
+
+    @property
     def coverage(self) -> Coverage:
         """How much is indexed, as of the last `refresh`."""
         n_indexed = n_slices = 0
@@ -263,6 +272,7 @@ class Index:
         scope: Scope = EVERYWHERE,
         top: int = 20,
         structure: Structure | None = None,
+        unseen: Collection[str] = (),
     ) -> Hits:
         """Return the slices that are nearer to a vector than to any of some others, the furthest ahead first.
 
@@ -281,35 +291,42 @@ class Index:
             How many slices.
         structure : Structure, optional
             What the vector stands for.
+        unseen : collection of str
+            Cases of which the encoder can't tell: there only what a reader has accepted as the structure counts.
         """
         table = self._table
         if not table.cases:
             return Hits()
         cosines = np.vstack([vector, others]).astype(np.float32) @ table.vectors.T
         ahead = cosines[0] - cosines[1:].max(axis=0)
+        is_accepted = (table.kinds == Kind.REGION) & np.isin(table.labels, structure.labels if structure else ())
         is_in, starts = self._is_in(scope), table.slice_rows
+        for part in map(self._part, unseen):
+            is_in[part] &= is_accepted[part]
         leads, rows = lead(ahead, table.kinds, is_in, starts)
         there = np.flatnonzero(np.isfinite(leads))
         if structure is None:
             sure = np.full(len(leads), np.nan, np.float32)
         else:
-            sure, rows = self._sure(structure, np.where(is_in, ahead, -np.inf), rows, scope)
+            sure, rows = self._sure(structure, np.where(is_in & is_accepted, ahead, -np.inf), rows, scope)
         claimed = np.where(np.isnan(sure), leads > 0, sure > LEAST)
         ranked = there[np.lexsort((-leads[there], -np.nan_to_num(sure[there], nan=-1.0)))]
         best = tuple(self._hit(int(rows[n]), float(leads[n]), float(sure[n])) for n in ranked[:top])
         return Hits(best, int(claimed[there].sum()), len(there))
 
     def _sure(
-        self, structure: Structure, ahead: np.ndarray, rows: np.ndarray, scope: Scope
+        self, structure: Structure, accepted: np.ndarray, rows: np.ndarray, scope: Scope
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return how surely a structure is in each slice, NaN where that is not known, and the rows that show it."""
+        """Return how surely a structure is in each slice, NaN where that is not known, and the rows that show it.
+
+        `accepted` is how far ahead the regions are that are accepted as the structure, −inf for other rows.
+        """
         table = self._table
         sure = table.presences[:, structure.number].copy()
         if scope.accepted:
             sure[:] = np.nan
-        is_accepted = (table.kinds == Kind.REGION) & np.isin(table.labels, structure.labels)
         slices = np.repeat(np.arange(len(sure)), np.diff(table.slice_rows))
-        best, own_rows = _best(np.where(is_accepted, ahead, -np.inf), slices, table.slice_rows)
+        best, own_rows = _best(accepted, slices, table.slice_rows)
         sure[np.isfinite(best)] = 1.0
         return sure, np.where(np.isfinite(best), own_rows, rows)
 

@@ -87,6 +87,8 @@ class CaseRows:
     presences : numpy.ndarray
         float32 (n_slices, n_structures), in the order of `starts`: how surely each structure of the encoder's
         vocabulary is in a slice. 0 where that was not asked.
+    is_ct : bool
+        Whether the image looks like CT.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class CaseRows:
     boxes_xyxy: np.ndarray
     hashes: np.ndarray
     presences: np.ndarray
+    is_ct: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.vectors)
@@ -127,7 +130,7 @@ class CaseRows:
             raise ValueError("a number is not finite")
 
     @classmethod
-    def of(cls, version: str, image: str, journal_bytes: int, rows: Iterable[Row]) -> CaseRows:
+    def of(cls, version: str, image: str, journal_bytes: int, rows: Iterable[Row], is_ct: bool = False) -> CaseRows:
         """Return rows in columns."""
         listed = sorted(rows, key=lambda row: [_OPEN if index is None else index for index in row.at.position])
         n, n_axes = len(listed), len(listed[0].at.position) if listed else 2
@@ -148,6 +151,7 @@ class CaseRows:
             np.array([row.box_xyxy for row in listed], np.int32).reshape(n, 4),
             np.frombuffer(b"".join(row.made_from for row in listed), np.uint8).reshape(n, HASH_BYTES),
             np.array(presences, np.float32).reshape(len(presences), n_structures),
+            is_ct,
         )
 
     def __len__(self) -> int:
@@ -198,7 +202,7 @@ class CaseRows:
             for name in _COLUMNS
         }
         columns["presences"] = np.concatenate([part.presences[stays if part is self else ...] for part in parts])
-        return CaseRows(more.version, more.image, more.journal_bytes, **columns)
+        return CaseRows(more.version, more.image, more.journal_bytes, **columns, is_ct=more.is_ct)
 
 
 def slice_at(position: np.ndarray) -> SliceAt:

@@ -23,7 +23,8 @@ from napari_medclipsam.search.rows import TENSORS, CaseRows, Row
 
 FOLDER = "search"
 _SUFFIX = ".safetensors"
-_FORMAT = "medclipsam-search-2"
+_YES = "yes"
+_FORMAT = "medclipsam-search-3"
 
 #: (modification time in ns, size in bytes): a file with another stamp is another file.
 Stamp = tuple[int, int]
@@ -62,7 +63,8 @@ class Store:
                 if told["format"] != _FORMAT:
                     return CaseRows.of("", "", -1, ())
                 columns = {name: file.get_tensor(name) for name in TENSORS}
-            return CaseRows(told["encoder"], told["image"], int(told["journal_bytes"]), **columns)
+            about = (told["encoder"], told["image"], int(told["journal_bytes"]))
+            return CaseRows(*about, **columns, is_ct=told["is_ct"] == _YES)
         except (OSError, SafetensorError, KeyError, ValueError, IndexError):
             return None
 
@@ -76,6 +78,7 @@ class Store:
         *,
         journal_bytes: int | None = None,
         only: Collection[SliceAt] | None = None,
+        is_ct: bool | None = None,
     ) -> None:
         """Put `rows` in the place of all rows of `slices`.
 
@@ -96,6 +99,8 @@ class Store:
             See `CaseRows`; what it was where it is left out.
         only : collection of SliceAt, optional
             Slices beside these go.
+        is_ct : bool, optional
+            Whether the image looks like CT; what was known of that where it is left out.
 
         Raises
         ------
@@ -107,7 +112,8 @@ class Store:
             if before is not None and (before.version, before.image) != (version, image):
                 before = None
             size = journal_bytes if journal_bytes is not None else -1 if before is None else before.journal_bytes
-            new = CaseRows.of(version, image, size, rows)
+            looks_so = is_ct if is_ct is not None else before is not None and before.is_ct
+            new = CaseRows.of(version, image, size, rows, looks_so)
             self._write(case, new if before is None else before.replaced(slices, only, new))
 
     def remove(self, case: str) -> None:
@@ -125,6 +131,7 @@ class Store:
             "encoder": rows.version,
             "image": rows.image,
             "journal_bytes": str(rows.journal_bytes),
+            "is_ct": _YES if rows.is_ct else "no",
         }
         with atomic_path(self._path(case)) as temporary:
             try:

@@ -183,7 +183,7 @@ class SliceIndexRequest:
             rows += rows_of(one, self.image, study.sha256, self.window, encoder, mine)
             done.append(one.at)
         if done:
-            store.put(study.case, version, study.sha256, done, rows)
+            store.put(study.case, version, study.sha256, done, rows, is_ct=self.image.looks_like == "CT")
         return IndexOutcome(self.shelf.index(encoder).coverage)
 
 
