@@ -36,7 +36,7 @@ def find(run, tmp_path, monkeypatch):
 
 def test_built_then_found_by_text_and_by_region(find, tmp_path):
     code, _, err = find("--text", "disk")
-    assert code == 2 and "0 of 6 slices are indexed. Add --build." in err
+    assert code == 2 and "Nothing of the project is indexed yet. Add --build." in err
     code, out, _ = find("--build")
     assert code == 0 and out == "Indexed 6 slices now.\nAll 6 slices are indexed.\n"
     code, out, _ = find("--build", "--text", "disk")

@@ -55,6 +55,29 @@ def test_a_mistyped_option_is_named_with_the_one_that_was_meant(capsys):
         assert ("--preview?" in told) or ("--scan?" in told)
 
 
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["segment", "x.png", "--texxt", "t"], "'--texxt' is not known here; do you mean --text?"),
+        (["segmnt", "x.png"], "do you mean segment?"),
+        (["project", "exprt", "p"], "do you mean export?"),
+        (["learn", "p", "--lerner", "unet"], "do you mean --learner?"),
+    ],
+)
+def test_what_was_meant_is_said_before_what_is_missing(args, meant, capsys):
+    from napari_medclipsam.cli import main
+
+    with pytest.raises(SystemExit):
+        main(args)
+    assert meant in capsys.readouterr().err
+
+
+def test_numbers_may_begin_with_a_minus(run, png):
+    assert run("segment", png[0], "--text", "disk", "--window", "-160,240", "--output", png[0].parent / "m.png")[0] == 0
+    _, _, err = run("ask", png[0], "is this a disk?", "--box", "-5,-5,20,20")
+    assert "clipped to 0,0,20,20" in err
+
+
 def test_debug_works_before_and_after_the_verb(run, png):
     for args in (["--debug", "segment"], ["segment", "--debug"]):
         code, _, err = run(*args, png[0], "--text", "gizmo")

@@ -128,8 +128,8 @@ class Schooled(Present):
 
 
 def test_a_text_is_not_looked_for_in_ct_that_the_model_was_not_taught(tmp_path, project, store):
-    # In the window for soft tissue, −150 to 250, these are the grays of the other cases.
-    array = np.round(np.stack([picture("disk")[0]] * N) / 255 * 400 - 150).astype(np.int16)
+    # In the window for the abdomen, −160 to 240, these are the grays of the other cases.
+    array = np.round(np.stack([picture("disk")[0]] * N) / 255 * 400 - 160).astype(np.int16)
     array[:, 0, 0] = -1000
     nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-1.0, -1.0, 5.0, 1.0])), tmp_path / "in" / "ct.nii")
     list(project.add(images_in(tmp_path / "in")))

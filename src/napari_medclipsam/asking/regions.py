@@ -16,10 +16,12 @@ def box_region(box_xyxy: tuple[float, float, float, float], shape_yx: tuple[int,
     Raises
     ------
     PromptError
-        If no pixel is inside.
+        If no pixel is inside, or its corners are swapped.
     """
     x0, y0, x1, y1 = box_xyxy
     height, width = shape_yx
+    if x0 > x1 or y0 > y1:
+        raise PromptError(f"The box {x0:g},{y0:g},{x1:g},{y1:g} ends before it begins; write x_min,y_min,x_max,y_max.")
     y, x = np.ogrid[:height, :width]
     mask = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     if not mask.any():

@@ -13,7 +13,7 @@ from napari_medclipsam.cli import DONE, REFUSED
 from napari_medclipsam.cli.outputs import plan_jobs, require_apart, require_suffix
 from napari_medclipsam.cli.preview import render_comparison, write_png
 from napari_medclipsam.cli.progress import progress_bar, shown_on
-from napari_medclipsam.errors import ImageError
+from napari_medclipsam.errors import ImageError, PromptError
 from napari_medclipsam.images.folders import Found, only_study
 from napari_medclipsam.images.io import read_image
 from napari_medclipsam.models.contracts import SaliencyMap
@@ -29,6 +29,8 @@ _HEAD = ("phrasing", "answer", "presence", "specificity")
 
 def run(args: Namespace) -> int:
     """Write a sheet of the maps, and print a table."""
+    if not all(map(str.strip, args.text)):
+        raise PromptError("One of the phrasings is empty; write it, or leave it out.")
     texts = phrasings_of(args.text)
     require_suffix(args.output, "--output", (".png",))
     require_apart([args.input], (args.output,))

@@ -12,7 +12,7 @@ from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.models.contracts import RegionEncoder
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.search.finding import Answer, Found, find_like, find_text
+from napari_medclipsam.search.finding import Answer, Found, checked_phrase, find_like, find_text
 from napari_medclipsam.search.index import Coverage, Index, Scope
 from napari_medclipsam.search.store import Store
 from napari_medclipsam.wording import counted
@@ -24,8 +24,12 @@ def run(args: Namespace) -> int:
         raise ProjectError("Say what to look for: --text TEXT or --like CASE:SLICE:CLASS; or make the index: --build.")
     if args.other_cases and args.like is None:
         raise ProjectError("--other-cases leaves out the case of a region; add --like CASE:SLICE:CLASS.")
+    if args.text is not None:
+        checked_phrase(args.text)
     with Project.open(args.project, args.reader) as project:
         # Before the models: what fits nothing must not cost the user an hour.
+        if not args.build and not Store(args.project).stamps():
+            raise ProjectError("Nothing of the project is indexed yet. Add --build.")
         for case in (args.case, args.like and args.like[0]):
             if case is not None:
                 project.study(case)

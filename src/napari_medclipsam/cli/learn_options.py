@@ -15,12 +15,11 @@ class _LearnParser(Parser):
 
     clip: Parser
 
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Hand what follows ``clip`` on to its own parser."""
-        words, *others = args
-        if words and words[0] == "clip":
-            return self.clip.parse_known_args(words[1:], *others, **kwargs)
-        return super().parse_known_args(*args, **kwargs)
+        if args and args[0] == "clip":
+            return self.clip.parse_known_args(args[1:], namespace)
+        return super().parse_known_args(args, namespace)
 
 
 def add_learn(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -49,7 +48,11 @@ def add_learn(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 def _add_how_to_learn(p: argparse.ArgumentParser, model: str) -> None:
     p.add_argument(
-        "--budget", type=seconds, default=600.0, metavar="TIME", help="such as 90s, 10m or 2h (default: 10m)"
+        "--budget",
+        type=seconds,
+        default=600.0,
+        metavar="TIME",
+        help="of all fits: 90s, 10m, 2h (default: 10m); measuring comes on top",
     )
     p.add_argument("--model", default=model, metavar="NAME", help=f"the model to build on (default: {model})")
     p.add_argument("--device", metavar="NAME", help="cuda, mps or cpu (default: the best there is)")

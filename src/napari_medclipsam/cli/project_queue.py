@@ -11,7 +11,7 @@ from napari_medclipsam.cli import DONE, REFUSED
 from napari_medclipsam.cli.progress import progress_bar
 from napari_medclipsam.errors import ProjectError
 from napari_medclipsam.projects.project import Project
-from napari_medclipsam.projects.queue import OPEN, QueueCase, QueueItem, ReviewQueue
+from napari_medclipsam.projects.queue import OPEN, UNSEEN, QueueCase, QueueItem, ReviewQueue
 from napari_medclipsam.projects.scan import kept_words, scan, scan_text, unscanned
 from napari_medclipsam.wording import counted
 
@@ -88,6 +88,8 @@ def _print(args: Namespace, queue: ReviewQueue, items: list[QueueItem], cases: l
         flag = "flagged; " if item.flagged else ""
         note = f' — "{item.note}"' if item.note else ""
         print(f"{item.score:.2f}  {item.case} slice {item.at.index} ({item.status}): {flag}{_joined(item)}{note}")
+    if items and all(item.reasons == UNSEEN for item in items):
+        print("No model has looked at these slices: add --scan to rank them by what it finds.")
     if not items:
         print("No slice is left that fits.")
 

@@ -58,6 +58,9 @@ def _list(args: Namespace) -> int:
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if len(versions) > 1 and figure == "DICE":
+        # By text, by clicks or both, on what was held out then, against what was in use then.
+        print("\nDICE and GAIN are each version's own measurement; to tell two apart: medclipsam versions compare.")
     used = sum(v.size_bytes for v in versions)
     active = active_version(args.project)
     print(

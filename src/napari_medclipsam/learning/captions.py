@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -268,8 +268,13 @@ def _sorted_out(rows: Iterable[_Row]) -> Captions:
 
 
 def _told(places: list[str], text: str) -> str:
-    named = ", ".join(places[:_NAMED_PLACES]) + (", …" if len(places) > _NAMED_PLACES else "")
-    return f"{len(places)} pairs {text} ({named})." if len(places) > 1 else f"1 pair ({named}) " + _single(text) + "."
+    which = named(places)
+    return f"{len(places)} pairs {text} ({which})." if len(places) > 1 else f"1 pair ({which}) " + _single(text) + "."
+
+
+def named(places: Sequence[str]) -> str:
+    """Return the first of some places, for the reader."""
+    return ", ".join(places[:_NAMED_PLACES]) + (", …" if len(places) > _NAMED_PLACES else "")
 
 
 def _single(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_medclipsam.errors import LearningError, ModelError
-from napari_medclipsam.learning.captions import CaptionedImage, Captions, read_captions
+from napari_medclipsam.learning.captions import CaptionedImage, Captions, named, read_captions
 from napari_medclipsam.learning.clip_home import read_home
 from napari_medclipsam.learning.clip_learner import ClipLearner
 from napari_medclipsam.learning.clip_pairs import Prepared, prepared, vectors
@@ -233,7 +233,8 @@ def _notes(said: Mapping[str, Any], base: OpenClipEncoder) -> list[str]:
             f"{counted(said['cut'], 'caption')} cut to the {base.context_length} tokens that the encoder reads."
         )
     if said["unreadable"]:
-        notes.append(f"{counted(len(said['unreadable']), 'image')} left out: can't be read, or all of one gray.")
+        which = f"{counted(len(said['unreadable']), 'image')} left out ({named(said['unreadable'])})"
+        notes.append(f"{which}: can't be read, has no such slice, or is all of one gray.")
     if said["batch"] < said["asked_batch"]:
         notes.append(
             f"The batches have {counted(said['batch'], 'pair')} instead of {said['asked_batch']}: there are no more "

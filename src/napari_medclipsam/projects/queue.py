@@ -37,6 +37,10 @@ _MOST_REASONS = 3
 _LEAST_DONE, _LEAST_S = 5, 30.0
 
 
+#: The reasons of a slice of which nothing else is known.
+UNSEEN = ("no model has looked at it yet",)
+
+
 @dataclass(frozen=True)
 class QueueItem:
     """A slice that waits for a reader.
@@ -356,4 +360,4 @@ class ReviewQueue:
         worth = sorted((f for f in found if f[0] >= _WORTH_TELLING), key=lambda one: -one[0])
         if worth:
             return tuple(name + reason_words(reason, told) for _, name, reason, told in worth[:_MOST_REASONS])
-        return ("nothing stands out",) if seen else ("no model has looked at it yet",)
+        return ("nothing stands out",) if seen else UNSEEN

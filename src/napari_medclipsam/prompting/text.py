@@ -42,7 +42,7 @@ def parse_structures(text: str) -> tuple[str, ...]:
 
 
 def phrasings_of(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the phrasings that are written one in a line, each once; empty lines are left out.
+    """Return the phrasings that are written one in a line, each once; empty lines are left out (a window has them).
 
     Raises
     ------

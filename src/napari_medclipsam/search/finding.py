@@ -116,14 +116,7 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     PromptError
         If the text is empty or denies something.
     """
-    phrase = " ".join(text.split())
-    if not phrase:
-        raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
-    if words(phrase) & _DENIALS:
-        raise PromptError(
-            f'"{phrase}" denies something, which models mishear. Look for the finding itself: the slices that are not '
-            "listed then look as if they had none."
-        )
+    phrase = checked_phrase(text)
     name, structure = known_structure(index, encoder, phrase)
     unseen = [] if getattr(encoder, "knows_ct", True) else list(filter(scope.holds, index.ct_cases))
     hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure, unseen)
@@ -146,6 +139,19 @@ def _left_out(cases: Sequence[str]) -> str:
     named = ", ".join(cases[:_NAMED]) + (f" and {len(cases) - _NAMED} others" if len(cases) > _NAMED else "")
     looks = "looks like CT, so it is" if len(cases) == 1 else "look like CT, so they are"
     return f"{named} {looks} left out: the model was not taught CT. What was accepted there is found."
+
+
+def checked_phrase(text: str) -> str:
+    """Return a text that can be looked for, on one line; raises as `find_text`."""
+    phrase = " ".join(text.split())
+    if not phrase:
+        raise PromptError("The text is empty. Type what to look for, for example: brain tumor")
+    if words(phrase) & _DENIALS:
+        raise PromptError(
+            f'"{phrase}" denies something, which models mishear. Look for the finding itself: the slices that are not '
+            "listed then look as if they had none."
+        )
+    return phrase
 
 
 def text_vectors(encoder: RegionEncoder, phrase: str) -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +236,7 @@ def _answer(hit: Hit, scale: float) -> Answer:
 def _message(answers: Sequence[Answer], hits: Hits, what: str, coverage: Coverage) -> str:
     rest = "" if coverage.n_indexed >= coverage.n_slices else f" {coverage.words}"
     if not hits.n_looked_at:
-        return f"There is nothing to search there.{rest}"
+        return f"There is nothing to search there: nothing that is indexed fits what you have narrowed it to.{rest}"
     if not answers:
         return f"Can't tell: nothing that is indexed looks like {what}.{rest}"
     n = hits.n_claimed
