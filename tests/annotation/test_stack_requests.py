@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_medclipsam.annotation.bringing_in import bring_in
 from napari_medclipsam.annotation.image import AnnotatedImage
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
 from napari_medclipsam.annotation.session import Session
@@ -189,6 +190,18 @@ def test_the_whole_volume_by_text(session):
     np.testing.assert_array_equal(session.labels.astype(bool), ball()[1])
     session.accept(AT[0])
     assert session.plan_volume(AT[0], "disk; square").indices == tuple(range(N))
+
+
+@pytest.mark.parametrize("plan", ["plan_propagation", "plan_volume"])
+def test_what_a_file_has_brought_is_not_replaced(session, plan):
+    imported = np.zeros(session.image.shape, bool)
+    imported[5, 40:44, 40:44] = True
+    bring_in(session, {DISK: imported}, accept=False)
+    text = ["disk"] if plan == "plan_volume" else []
+    change = session.apply(getattr(session, plan)(AT[4], *text).run(MODEL, MODEL))
+    assert "1 slice keeps what was imported." in change.message
+    assert proposed(session) == [2, 3, 5, 6, 7]
+    np.testing.assert_array_equal(session.proposed[5] > 0, imported[5])
 
 
 def test_a_volume_of_unknown_words_and_without_slices_left(session):

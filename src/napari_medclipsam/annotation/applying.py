@@ -116,7 +116,7 @@ def apply_mask(session: Session, outcome: MaskOutcome) -> Change:
 def apply_stack(session: Session, outcome: StackOutcome) -> Change:
     """Take in proposals for many slices, except where the user did something meanwhile."""
     n_classes, request = len(session.classes), outcome.request
-    states, n_stale = {}, 0
+    states, n_stale, n_imported = {}, 0, 0
     for index, ticket in request.tickets.items():
         at = request.at.moved(index)
         if index not in outcome.visited:
@@ -125,10 +125,12 @@ def apply_stack(session: Session, outcome: StackOutcome) -> Change:
             n_stale += 1
             continue
         state = _with_proposals(session, at, outcome)
+        n_imported += any(p.source == "import" for p in state.proposals.values())
         if state.proposals != session.state(at).proposals:
             states[at] = state
     name = _stack_name(session, outcome, list(states))
     told = f" {counted(n_stale, 'slice')} changed meanwhile and left alone." if n_stale else ""
+    told += f" {counted(n_imported, 'slice keeps', 'slices keep')} what was imported." if n_imported else ""
     return replace(
         session.book.commit(
             Deed(request.kind, name, parameters=_stack_parameters(session, outcome), model=outcome.model),
@@ -169,8 +171,11 @@ def _stack_object(session: Session, label: int, outcome: StackOutcome) -> Object
 def _is_settled(before: ObjectState, outcome: StackOutcome) -> bool:
     """Tell whether what the user did is to be left alone.
 
-    Prompts of the user's own and anchors always are; what was accepted with a whole range is by a text only.
+    Prompts of the user's own, anchors and what a file has brought always are; what was accepted with a whole range is
+    by a text only.
     """
+    if before.proposal is not None and before.proposal.source == "import":
+        return True
     own = before.proposal.source == "prompts" if before.proposal is not None else before.accepted is None
     if before.is_outdated or (own and before.prompts):
         return True
