@@ -129,5 +129,17 @@ def test_a_model_that_is_not_installed_is_told_before_anything_is_made(run, png,
     pairs = tmp_path / "in" / "pairs.csv"
     rows = [f"{png[0].name},a mass in the picture", f"{png[0].name},no mass in the picture"]
     pairs.write_text("\n".join(["image,caption", *rows]))
-    code, _, err = run("learn", "clip", pairs)
-    assert code == 2 and "models fetch biomedclip" in err and not (tmp_path / "in" / "pairs-clip").exists()
+    told = {
+        "biomedclip": "models fetch biomedclip",
+        "lite": "lite is no text-image encoder",
+        "local-dir:/none": "There is no folder /none",
+    }
+    for model, words in told.items():
+        code, _, err = run("learn", "clip", pairs, "--model", model)
+        assert code == 2 and words in err and not (tmp_path / "in" / "pairs-clip").exists()
+
+
+def test_versions_of_a_project_that_has_fine_tuned_nothing(run, tmp_path):
+    run("project", "init", tmp_path / "p")
+    code, _, err = run("versions", "list", tmp_path / "p" / "clip")
+    assert code == 2 and f"medclipsam learn clip {tmp_path / 'p'}" in err

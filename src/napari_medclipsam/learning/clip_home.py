@@ -59,8 +59,12 @@ def find_home(folder: Path) -> Path | None:
 
 
 def require_register(folder: Path) -> None:
-    """Raise `ProjectError` unless a folder is a project or a home: has versions, or may have them."""
+    """Raise an error unless a folder is a project or a home: has versions, or may have them."""
     if (folder / _HOME).is_file():
         read_home(folder)
+    elif folder.name == CLIP and (folder.parent / "project.json").is_file():
+        raise LearningError(
+            f"No encoder was fine-tuned for this project yet. Start with: medclipsam learn clip {folder.parent}"
+        )
     else:
         read_document(folder / "project.json", PROJECT_FORMAT)

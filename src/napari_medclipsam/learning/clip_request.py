@@ -11,6 +11,7 @@ from napari_medclipsam.learning.clip_home import CLIP
 from napari_medclipsam.learning.clip_losses import LOSSES, ContrastSettings
 from napari_medclipsam.learning.contracts import Budget, Settings
 from napari_medclipsam.learning.run import Request
+from napari_medclipsam.models.registry import LOCAL_DIR
 from napari_medclipsam.projects.documents import Document
 
 Way = Literal["full", "lora"]
@@ -91,3 +92,11 @@ def request_from_json(value: Document) -> Request:
         return Request.from_json(value)
     settings = {**value["settings"], "budget": Budget(**value["settings"]["budget"])}
     return ClipRequest(CLIP, Settings(**settings), value["trigger"], ClipTraining.from_json(value["training"]))
+
+
+def not_tunable(model: str) -> LearningError:
+    """Return the error for a model that is no text-image encoder."""
+    return LearningError(
+        f"{model} is no text-image encoder that can be fine-tuned; choose --model biomedclip, or an open_clip model as "
+        f"{LOCAL_DIR}/folder or hf-hub:organisation/name."
+    )

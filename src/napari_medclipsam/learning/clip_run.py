@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_medclipsam.errors import LearningError, ModelError
+from napari_medclipsam.errors import ModelError
 from napari_medclipsam.learning.captions import CaptionedImage, Captions, named, read_captions
 from napari_medclipsam.learning.clip_home import read_home
 from napari_medclipsam.learning.clip_learner import ClipLearner
 from napari_medclipsam.learning.clip_pairs import Prepared, prepared, vectors
-from napari_medclipsam.learning.clip_request import ClipRequest
+from napari_medclipsam.learning.clip_request import ClipRequest, not_tunable
 from napari_medclipsam.learning.contracts import Example, Settings
 from napari_medclipsam.learning.examples import project_examples
 from napari_medclipsam.learning.fits import Fits
@@ -214,10 +214,7 @@ def _overlaps(
 def _encoder(settings: Settings) -> OpenClipEncoder:
     base = load(settings.base, settings.device)
     if not isinstance(base, OpenClipEncoder):
-        raise LearningError(
-            f"{settings.base} is no text-image encoder that can be fine-tuned; choose --model biomedclip, or an "
-            "open_clip model as local-dir:/folder or hf-hub:organisation/name."
-        )
+        raise not_tunable(settings.base)
     return base
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_medclipsam.errors import ModelError
 from napari_medclipsam.learning.captions import TABLE, read_captions
 from napari_medclipsam.learning.clip_home import CLIP, open_home
-from napari_medclipsam.learning.clip_request import ClipRequest
+from napari_medclipsam.learning.clip_request import ClipRequest, not_tunable
 from napari_medclipsam.learning.contracts import Settings
 from napari_medclipsam.learning.status import Status
 from napari_medclipsam.learning.worker import Worker
-from napari_medclipsam.models.registry import OPEN_CLIP_PREFIXES, find_entry
+from napari_medclipsam.models.registry import LOCAL_DIR, OPEN_CLIP_PREFIXES, find_entry
 from napari_medclipsam.models.store import ModelState, not_installed, state_of
 
 
@@ -30,19 +31,29 @@ def made_ready(home: Path, pairs: Path, model: str) -> tuple[str, ...]:
     Raises
     ------
     LearningError
-        If there is nothing to learn from, or the home holds something else.
+        If there is nothing to learn from, the model is no encoder, or the home holds something else.
     ModelError
-        If the encoder is not installed.
+        If the encoder is not installed, or its folder is not there.
     OutputError
         If the home can't be written.
     """
     notes = read_captions(pairs, "").notes
-    if not model.startswith(OPEN_CLIP_PREFIXES):
-        entry = find_entry(model)
-        if state_of(entry) is ModelState.NOT_INSTALLED:
-            raise not_installed(entry)
+    _require_tunable(model)
     open_home(home, pairs)
     return notes
+
+
+def _require_tunable(model: str) -> None:
+    """Refuse what can be told from its name to be no encoder, or not to be there."""
+    if not model.startswith(OPEN_CLIP_PREFIXES):
+        entry = find_entry(model)
+        if entry.kind in ("lite", "sam"):
+            raise not_tunable(model)
+        if state_of(entry) is ModelState.NOT_INSTALLED:
+            raise not_installed(entry)
+    folder = Path(model.removeprefix(LOCAL_DIR)).expanduser()
+    if model.startswith(LOCAL_DIR) and not folder.is_dir():
+        raise ModelError(f"There is no folder {folder}. Name one that open_clip saved: {LOCAL_DIR}/folder")
 
 
 def tuning(

@@ -11,7 +11,8 @@ from napari_medclipsam.errors import MedclipsamError, ModelError
 from napari_medclipsam.models.entry import ModelEntry, entry_from_json
 
 ENTRY_POINT_GROUP = "napari_medclipsam.models"
-OPEN_CLIP_PREFIXES = ("hf-hub:", "local-dir:")
+LOCAL_DIR = "local-dir:"
+OPEN_CLIP_PREFIXES = ("hf-hub:", LOCAL_DIR)
 
 
 @cache
