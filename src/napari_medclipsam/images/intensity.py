@@ -6,6 +6,7 @@ image.
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import Literal
 
@@ -71,9 +72,9 @@ def looks_like_ct(array: np.ndarray, modality: str = "") -> bool:
 
 def looks_like_a_mask(array: np.ndarray) -> bool:
     """Tell whether there are so few values that they are labels rather than intensities."""
-    flat = array.reshape(-1)
-    sample = flat[:: max(1, flat.size // _ENOUGH_VALUES)]
-    return len(np.unique(sample)) <= _FEW_VALUES
+    # Along each axis, for a volume is not stored in the order that a flat view would need.
+    step = max(1, math.ceil((array.size / _ENOUGH_VALUES) ** (1 / array.ndim)))
+    return len(np.unique(array[(slice(None, None, step),) * array.ndim])) <= _FEW_VALUES
 
 
 def looks_like(array: np.ndarray, modality: str = "") -> Looks:
