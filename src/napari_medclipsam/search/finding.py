@@ -122,7 +122,8 @@ def find_text(index: Index, encoder: RegionEncoder, text: str, scope: Scope = EV
     hits = index.nearest(*text_vectors(encoder, phrase), scope, top, structure, unseen)
     found = _found(index, hits, encoder.scale, f'"{name or phrase}"')
     if unseen:
-        found = replace(found, message=f"{found.message} {_left_out(unseen)}")
+        others = found.message if hits.n_looked_at else ""
+        found = replace(found, message=f"{_left_out(unseen)} {others}".rstrip())
     if structure is not None:
         told = "" if name.casefold() == phrase.casefold() else f'"{phrase}" is looked for as "{name}". '
         return replace(found, message=told + found.message)
