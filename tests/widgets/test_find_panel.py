@@ -71,7 +71,11 @@ def test_index_find_and_go_there(office) -> None:
     panel = office.panel
     assert panel.state.text() == "0 of 8 slices are indexed."
     assert panel.closed.isHidden()
-    assert ask(office, "disk") == [] and panel.message.text() == "There is nothing to search there."
+    assert (
+        ask(office, "disk") == []
+        and panel.message.text()
+        == "There is nothing to search there: nothing that is indexed fits what you have narrowed it to."
+    )
     panel.build.click()
     until(office, "All 8 slices are indexed.")
     office.idle()
