@@ -139,7 +139,7 @@ def _left_out(cases: Sequence[str]) -> str:
     """Say which cases a text was not looked for in."""
     named = ", ".join(cases[:_NAMED]) + (f" and {len(cases) - _NAMED} others" if len(cases) > _NAMED else "")
     looks = "looks like CT, so it is" if len(cases) == 1 else "look like CT, so they are"
-    return f"{named} {looks} left out: the model was not taught CT. What was accepted there is found."
+    return f"{named} {looks} left out, but for what was accepted there: the model was not taught CT."
 
 
 def checked_phrase(text: str) -> str:
