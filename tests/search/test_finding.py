@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from napari_medclipsam.models.lite.regions import slice_score
 from napari_medclipsam.search.building import build
 from napari_medclipsam.search.finding import find_text
-from napari_medclipsam.search.index import Index, lead
+from napari_medclipsam.search.index import Index
+from napari_medclipsam.search.leads import lead
 from napari_medclipsam.search.rows import Kind
 from synthetic import LEVELS, PooledGrays
 
