@@ -226,3 +226,14 @@ def test_slices_without_a_mask_are_accepted_where_every_slice_was_read(labelled,
             assert [state.status for state in states] == ["accepted"] * 3 + ["untouched"]
             drawn = case.mask_zyx().any(axis=(1, 2)).tolist()
             assert drawn == [False, not is_empty, True, True]
+
+
+def test_an_empty_mask_of_no_class_accepts_nothing(labelled):
+    with Project.open(labelled[0]) as project, project.open_case("c0001") as case:
+        empty = Masks("m", case.volume, np.zeros(case.volume.shape_zyx, np.uint8), [])
+        with pytest.raises(ProjectError, match=r'There is no class "ring" that the slices could be without.*disk'):
+            import_into(case, empty, accept=True, class_name="ring", every_slice=True)
+        case.session.classes.remove(1)
+        with pytest.raises(ProjectError, match="the project has no class"):
+            import_into(case, empty, accept=True, every_slice=True)
+        assert case.session.state(SliceAt.across(0, 0)).status == "untouched"

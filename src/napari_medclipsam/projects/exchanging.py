@@ -228,7 +228,8 @@ def import_into(case: Case, masks: Masks, *, accept: bool, class_name: str = "",
     GeometryError
         If classes overlap and are to be accepted at once: a voxel has one label here.
     ProjectError
-        If there is no room for so many new classes, or a class is named and the mask has several.
+        If there is no room for so many new classes, a class is named and the mask has several, or an empty mask is
+        said to be read and there is no such class.
     """
     if accept and masks.overlaps:
         raise GeometryError(
@@ -256,12 +257,24 @@ def import_into(case: Case, masks: Masks, *, accept: bool, class_name: str = "",
         key = ObjectKey(structure.label)
         found[key] = found[key] | mask if key in found else mask
     if every_slice and not found:
+        absent = [_named_class(classes, class_name)] if class_name else list(classes)
         nowhere = np.zeros(case.session.image.shape, bool)
-        found = {ObjectKey(c.label): nowhere for c in classes if class_name in ("", c.name)}
+        found = {ObjectKey(c.label): nowhere for c in absent}
+    if every_slice and not found:
+        raise ProjectError(f"{masks.name} is empty, and the project has no class that it could be without. Name one.")
     change = bring_in(case.session, found, accept=accept, every_slice=every_slice)
     told = [f"{counted(len(change.slices), 'slice')} {'accepted' if accept else 'proposed'}."] if change.slices else []
     told += [f"Classes added: {', '.join(f'{c.label} {c.name}' for c in added)}."] if added else []
     return replace(change, classes=bool(added), message=" ".join([*told, change.message]).strip())
+
+
+def _named_class(classes: ClassTable, name: str) -> StructureClass:
+    """Return the class of a name that an empty mask is said to be of."""
+    structure = classes.named(name)
+    if structure is None:
+        known = ", ".join(c.name for c in classes) or "none yet"
+        raise ProjectError(f'There is no class "{name}" that the slices could be without; there are: {known}.')
+    return structure
 
 
 def _class_of(classes: ClassTable, given: LabelClass) -> StructureClass | None:
