@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -53,8 +53,8 @@ class Course(ABC):
         It ends there, whatever the budget.
     patience : int
         It ends when so many looks in a row were no better.
-    best : dict of str to torch.Tensor
-        The weights with which the slices kept aside were answered best.
+    kept : dict of str to torch.Tensor
+        Of the weights looked at so far, those to keep; see `is_better`.
     """
 
     most_steps: int
@@ -63,7 +63,7 @@ class Course(ABC):
 
     def __init__(self, part: torch.nn.Module, slices: list[PracticeSlice], rate: float) -> None:
         self.part, self._slices = part.eval(), slices
-        self.best = copy.deepcopy(part.state_dict())
+        self.kept = copy.deepcopy(part.state_dict())
         self._device = next(part.parameters()).device
         self._trained = [p for p in part.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(self._trained, rate, weight_decay=0.0)
@@ -76,15 +76,18 @@ class Course(ABC):
     def answers(self, tell: Told) -> Iterator[float]:
         """Yield how well the slices kept aside are answered, each in [0, 1]."""
 
-    def look(self, tell: Told) -> float | None:
-        """Return the mean of `answers`; None where none is kept aside."""
+    @abstractmethod
+    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
+        """Tell by the `answers` of some weights, of those kept so far and of the first ones if they are to be kept."""
+
+    def look(self, tell: Told) -> list[float]:
+        """Return the `answers` now; empty where no slice is kept aside."""
         with torch.inference_mode():
-            scores = list(self.answers(tell))
-        return float(np.mean(scores)) if scores else None
+            return list(self.answers(tell))
 
     def taught(self) -> dict[str, torch.Tensor]:
         """Return the weights that come of it."""
-        return self.best
+        return self.kept
 
     def _aside(self) -> list[tuple[PracticeSlice, str, CanvasLabel]]:
         """Some of the slices kept aside that show a class, evenly over all."""
@@ -101,11 +104,13 @@ class Course(ABC):
 class Words(Course):
     """The grounding head is asked for classes by name, where they are and where they are known not to be.
 
-    Only the classes that were learnt are answered by what comes of it, so it may go far from where it began.
+    Only the classes that were learnt are answered by what comes of it, so it may go far from where it began. So that it
+    does not learn a few slices by heart, each is seen moved a little and with some of its channels missing.
     """
 
     patience = 12
     _RATE, _AT_ONCE, _PASSES, _MOST = 1e-3, 4, 30, 600
+    _MOVED_CELLS, _MISSING = 8, 0.15
 
     def __init__(self, head: GroundingHead, slices: list[PracticeSlice], vectors: dict[str, np.ndarray]) -> None:
         # What tells the body's regions apart is not to be learnt from a few slices.
@@ -128,6 +133,7 @@ class Words(Course):
             embedding, _ = pictures([one], self._device)
             if mirrored:
                 shares, embedding = shares.flip(-1), embedding.flip(-1)
+            embedding, shares = self._changed(embedding, shares, rng)
             logits, presence = self._head(embedding, self._vectors[name][None, None])
             there = (shares.sum((2, 3)) > 0).float()
             loss = label.trust * grounding_loss(logits, presence, shares, there) / self._AT_ONCE
@@ -137,6 +143,28 @@ class Words(Course):
             tell(total)
         self._follow()
         return total
+
+    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
+        """Keep the newest, unless it is worse than the first by more than chance.
+
+        The rate falls towards the end, where the weights are best. The highest score of many, on the few slices kept
+        aside, would be luck, and what later fits learn from more slices would hardly ever reach it.
+        """
+        if not now:
+            return True
+        gains = np.subtract(now, start)
+        chance = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        return bool(gains.mean() >= -chance)
+
+    def _changed(
+        self, embedding: torch.Tensor, shares: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both moved by up to `_MOVED_CELLS` each way, and the embedding without some channels."""
+        down, right = (int(n) for n in rng.integers(-self._MOVED_CELLS, self._MOVED_CELLS + 1, size=2))
+        fine = GRID // embedding.shape[-1]
+        shares = shares.roll((fine * down, fine * right), (-2, -1))
+        kept = (rng.random((1, CHANNELS, 1, 1)) >= self._MISSING).astype(np.float32) / (1 - self._MISSING)
+        return embedding.roll((down, right), (-2, -1)) * torch.from_numpy(kept).to(self._device), shares
 
     def answers(self, tell: Told) -> Iterator[float]:
         """Yield Dice of the map, cut at a half."""
@@ -182,6 +210,10 @@ class Clicks(Course):
             self._follow()
         return loss
 
+    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
+        """Keep the best: what clicks are answered by must not get worse."""
+        return not now or float(np.mean(now)) > float(np.mean(kept))
+
     def _follow(self) -> None:
         super()._follow()
         with torch.no_grad():
@@ -190,8 +222,8 @@ class Clicks(Course):
 
     def taught(self) -> dict[str, torch.Tensor]:
         """See `Course`."""
-        half = {k: start.lerp(self.best[k], self._WAY) for k, start in zip(self._names, self._anchor, strict=True)}
-        return self.best | half
+        half = {k: start.lerp(self.kept[k], self._WAY) for k, start in zip(self._names, self._anchor, strict=True)}
+        return self.kept | half
 
     def answers(self, tell: Told) -> Iterator[float]:
         """Yield Dice after one and after three clicks."""

@@ -70,7 +70,7 @@ class Practice:
         }
         self._path, self._settings, self._watch = folder / "checkpoint.safetensors", settings, watch
         self._state: dict[str, dict[str, Any]] = {
-            name: {"steps": 0, "seconds": 0.0, "start": None, "best": None, "worse": 0} for name in self._courses
+            name: {"steps": 0, "seconds": 0.0, "start": None, "kept": None, "worse": 0} for name in self._courses
         }
         self._saved = time.monotonic()
         self._take_up()
@@ -82,7 +82,8 @@ class Practice:
         for name, share in (("head", _WORDS_SHARE), ("decoder", 1.0)):
             spent = sum(one["seconds"] for key, one in self._state.items() if key != name)
             self._run(name, share * seconds - spent)
-            figures |= {f"{name}_{key}": self._state[name][key] for key in ("steps", "seconds", "start", "best")}
+            figures |= {f"{name}_{key}": self._state[name][key] for key in ("steps", "seconds")}
+            figures |= {f"{name}_{key}": _mean(self._state[name][key]) for key in ("start", "kept")}
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
@@ -112,7 +113,7 @@ class Practice:
             began += WORK_CLOCK.seconds() - paused
 
         if state["start"] is None:
-            state["start"] = state["best"] = course.look(tell)
+            state["start"] = state["kept"] = course.look(tell)
         while state["worse"] < course.patience:
             state["seconds"] = WORK_CLOCK.seconds() - began
             by_steps = state["steps"] / course.most_steps
@@ -133,8 +134,8 @@ class Practice:
     def _tell(self, name: str, progress: float, loss: float) -> None:
         share = _WORDS_SHARE * progress if name == "head" else _WORDS_SHARE + (1 - _WORDS_SHARE) * progress
         figures = {"loss": loss} if loss else {}
-        if self._state[name]["best"] is not None:
-            figures["dice"] = self._state[name]["best"]
+        if self._state[name]["kept"]:
+            figures["dice"] = float(np.mean(self._state[name]["kept"]))
         self._watch.step(0.2 + 0.8 * min(share, 1.0), **figures)
 
     def _step(self, course: Course, rng: np.random.Generator, progress: float, tell: Any) -> float:
@@ -152,18 +153,18 @@ class Practice:
         return self._step(course, rng, progress, tell)
 
     def _compare(self, course: Course, state: dict[str, Any], tell: Any) -> None:
-        score = course.look(tell)
-        better = score is None or score > state["best"]
+        now = course.look(tell)
+        better = course.is_better(now, state["kept"], state["start"])
         if better:
-            state["best"] = score
-            course.best = copy.deepcopy(course.part.state_dict())
+            state["kept"] = now
+            course.kept = copy.deepcopy(course.part.state_dict())
         state["worse"] = 0 if better else state["worse"] + 1
 
     def _checkpoint(self) -> None:
         tensors: dict[str, torch.Tensor] = {}
         for name, course in self._courses.items():
             tensors |= {f"now.{name}.{k}": v for k, v in course.part.state_dict().items()}
-            tensors |= {f"best.{name}.{k}": v for k, v in course.best.items()}
+            tensors |= {f"kept.{name}.{k}": v for k, v in course.kept.items()}
         save_tensors(self._path, tensors, {"state": json.dumps(self._state)})
         self._saved = time.monotonic()
 
@@ -178,17 +179,21 @@ class Practice:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
                 state = json.loads(stored.metadata()["state"])
             for name, course in self._courses.items():
-                now, best = (
+                now, kept = (
                     {k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)}
-                    for kind in (f"now.{name}.", f"best.{name}.")
+                    for kind in (f"now.{name}.", f"kept.{name}.")
                 )
                 course.part.load_state_dict(now)
-                course.best = best
+                course.kept = kept
                 self._state[name] |= {key: state[name][key] for key in self._state[name]}
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise LearningError(
                 f"The checkpoint in {self._path.parent} is damaged; delete {self._path.name} to learn from the start."
             ) from error
+
+
+def _mean(scores: list[float] | None) -> float | None:
+    return float(np.mean(scores)) if scores else None
 
 
 def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> None:
