@@ -1,7 +1,7 @@
 """A reader who corrects and accepts, and learners that learn from it between rounds, on a finding lite never saw.
 
     python benchmarks/human_loop.py DATA MODEL [--learners none instant decoder unet] [--seconds 120] [--shipped-clicks]
-                                               [--train]
+                                               [--seed 0] [--train]
 
 MODEL is a folder made by `left_out.py` without brain_mri and lgg: of brains it has seen hippocampi, spinal cords and
 lesions simulated on a template, and no mask of a patient's tumour; with --shipped-clicks the click decoder has. Asked
@@ -13,7 +13,8 @@ middle of the largest error until Dice is 0.9, at most ten times, and accepts wh
 himself, which counts as one correction more: nobody accepts an empty mask of a tumour. After each round the
 learner is fitted again on all that was accepted (the decoder goes on from its last version), and the proposals are
 measured on rows at least 26 numbers away from any that teach: test rows, or with --train others, on which choices were
-made. Each learner has a reader of its own. Writes benchmarks/results/human_loop.json.
+made. Each learner has a reader of its own. The seed chooses the slices and their order. Adds to
+benchmarks/results/human_loop.json, of which report.py shows the mean over seeds.
 """
 
 from __future__ import annotations
@@ -169,8 +170,8 @@ def main() -> None:
     for name in args.learners:
         for curve in loop(name, base, rounds, judged, args):
             found = json.loads(path.read_text("utf-8"))["human_loop"] if path.exists() else {}
-            found |= {"n_judged": len(judged), "seconds": args.seconds, "seed": args.seed}
-            found |= {"shipped clicks": args.shipped_clicks, name: curve}
+            found |= {"n_judged": len(judged), "seconds": args.seconds, "shipped clicks": args.shipped_clicks}
+            found.setdefault("learners", {}).setdefault(name, {})[str(args.seed)] = curve
             path.write_text(json.dumps({"human_loop": found}, indent=1) + "\n", "utf-8")
 
 

@@ -235,22 +235,34 @@ def learners_few() -> str:
 def human_loop() -> str:
     """Learning curves of a reader and a learner: what is proposed after each round, and what the reader had to do."""
     found = read("human_loop")
-    curves = {name: row["rounds"] for name, row in found.items() if isinstance(row, dict)}
-    n = max(map(len, curves.values()))
-    start = next(row["before"] for row in found.values() if isinstance(row, dict))
-    head = [f"Dice proposed, n = {found['n_judged']}", "before", *(f"after {20 * (k + 1)}" for k in range(n))]
-    first = table(head, [[name, start["dice"], *(r["dice"] for r in rows)] for name, rows in curves.items()])
-    head = [
-        "corrections per slice",
-        *(f"round {k + 1}" for k in range(n)),
-        "accepted unchanged, last",
-        "Dice accepted, last",
+    seeds = found["learners"]
+    curves = {name: [one["rounds"] for one in by_seed.values()] for name, by_seed in seeds.items()}
+    n = min(len(rounds) for runs in curves.values() for rounds in runs)
+
+    def over_seeds(name: str, key: str, k: int) -> float:
+        return mean(rounds[k][key] for rounds in curves[name])
+
+    head = [f"Dice proposed, n = {found['n_judged']}", "seeds", "before", *(f"after {20 * (k + 1)}" for k in range(n))]
+    first = [
+        [
+            name,
+            len(runs),
+            mean(one["before"]["dice"] for one in seeds[name].values()),
+            *(over_seeds(name, "dice", k) for k in range(n)),
+        ]
+        for name, runs in curves.items()
     ]
-    last = ("accepted unchanged", "Dice accepted")
+    rounds = [f"round {k + 1}" for k in range(n)]
     second = [
-        [name, *(r["corrections"] for r in rows), *(rows[-1][key] for key in last)] for name, rows in curves.items()
+        [
+            name,
+            *(over_seeds(name, "corrections", k) for k in range(n)),
+            *(over_seeds(name, key, n - 1) for key in ("accepted unchanged", "Dice accepted")),
+        ]
+        for name in curves
     ]
-    return first + "\n\n" + table(head, second)
+    tail = ["corrections per slice", *rounds, "accepted unchanged, last", "Dice accepted, last"]
+    return table(head, first) + "\n\n" + table(tail, second)
 
 
 def weak_supervision() -> str:
