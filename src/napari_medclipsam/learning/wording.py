@@ -111,7 +111,7 @@ def outlook(n_slices: int, n_patients: int, n_held_out: int) -> str:
         )
     if n_held_out < ENOUGH_PATIENTS:
         refits = min(n_patients - n_held_out, MOST_FOLDS)
-        return f"To be judged fairly it is learnt {refits + 1} times, each patient left out by turns."
+        return f"To be judged fairly it is learnt up to {refits + 1} times, each patient left out by turns."
     return ""
 
 
