@@ -136,6 +136,7 @@ def main() -> None:
         "device": args.device,
         "seed": args.seed,
         "n_test": len(test),
+        "most_labelled": max(args.labelled),
         "lite, brain tumor": measured(
             test, lambda image: segment_slice(image, "brain tumor", base, base).structures[0].mask_yx
         ),
@@ -143,7 +144,8 @@ def main() -> None:
     print(json.dumps(found), flush=True)
     if PATH.exists():
         before = json.loads(PATH.read_text("utf-8"))["learners_few"]
-        if all(before[key] == found[key] for key in ("minutes", "device", "seed", "n_test")):
+        # The most that is labelled decides, too, which test rows are far enough away.
+        if all(before[key] == found[key] for key in ("minutes", "device", "seed", "n_test", "most_labelled")):
             found = before | found
     for count in args.labelled:
         chosen, others = training[:count], training[count : count + N_ONLY_KINDS]

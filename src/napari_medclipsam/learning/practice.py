@@ -134,8 +134,8 @@ class Practice:
     def _tell(self, name: str, progress: float, loss: float) -> None:
         share = _WORDS_SHARE * progress if name == "head" else _WORDS_SHARE + (1 - _WORDS_SHARE) * progress
         figures = {"loss": loss} if loss else {}
-        if self._state[name]["kept"]:
-            figures["dice"] = float(np.mean(self._state[name]["kept"]))
+        if (kept := _mean(self._state[name]["kept"])) is not None:
+            figures["dice"] = kept
         self._watch.step(0.2 + 0.8 * min(share, 1.0), **figures)
 
     def _step(self, course: Course, rng: np.random.Generator, progress: float, tell: Any) -> float:
