@@ -63,8 +63,8 @@ def test_the_manifest_and_all_data_are_in_the_wheel(site) -> None:
     assert {Path(p).relative_to(package) for p in found["files"]} == expected
 
 
-def test_the_command_line_works_from_the_wheel(site, tmp_path) -> None:
+def test_the_command_line_works_from_the_wheel(site, own_cache, tmp_path) -> None:
     medclipsam = site / "bin" / "medclipsam"
-    folders = {"PYTHONPATH": str(site), "MEDCLIPSAM_MODELS": str(tmp_path), "MEDCLIPSAM_CACHE": str(tmp_path)}
+    folders = {"PYTHONPATH": str(site), "MEDCLIPSAM_MODELS": str(tmp_path)}
     assert "segment" in run(medclipsam, "--help", **folders)
     assert run(medclipsam, "doctor", **folders)

@@ -13,9 +13,8 @@ from synthetic import IntensityGrounder, RegionGrower, picture
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
+def own_folders(own_cache, tmp_path, monkeypatch):
     """Models and caches go to a folder of this test; nobody's settings count."""
-    monkeypatch.setenv("MEDCLIPSAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDCLIPSAM_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("MEDCLIPSAM_SETTINGS", str(tmp_path / "settings"))
     monkeypatch.setenv("MEDCLIPSAM_DEVICE", "cpu")
