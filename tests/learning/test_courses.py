@@ -8,6 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from napari_medclipsam.learning.courses import Clicks, Words
+from napari_medclipsam.learning.encoded import CanvasLabel
+from napari_medclipsam.learning.practice_slices import PracticeSlice
 from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.grounding import GroundingHead
 
@@ -34,17 +36,15 @@ def test_a_slice_and_its_mask_move_together_and_lose_some_channels(words):
     assert len(places) > 1 and all(abs(y - 40) <= 16 and abs(x - 70) <= 16 for y, x in places)
 
 
-def test_names_keep_the_newest_weights_unless_they_are_clearly_worse_than_the_first(words):
-    start = [0.5, 0.6, 0.4, 0.5]
-    lucky = [0.9, 0.9, 0.9, 0.9]
-    assert words.is_better([0.6, 0.7, 0.5, 0.6], lucky, start)
-    assert words.is_better([0.4, 0.7, 0.3, 0.6], start, start)
-    assert not words.is_better([0.3, 0.4, 0.2, 0.3], start, start)
-    assert words.is_better([0.5], [0.9], [0.5]) and not words.is_better([0.4], [0.4], [0.5])
-    assert words.is_better([], [], [])
+def test_names_learn_from_all_slices_and_keep_the_newest_weights():
+    label = CanvasLabel(np.pad(np.ones((64, 64), bool), 96), None, 1.0, False)
+    slices = [PracticeSlice(np.zeros((304, 64, 64), np.float16), {"lesion": label}, held) for held in (False, True)]
+    words = Words(GroundingHead(), slices, {"lesion": np.ones(384, np.float32)})
+    assert [one for one, _ in words._known] == slices
+    assert words.look(lambda _: None) == [] and words.is_better([], [])
 
 
 def test_clicks_keep_the_best_weights():
     judge = Clicks.is_better
-    assert judge(None, [0.6, 0.8], [0.6, 0.7], [0.1, 0.1])
-    assert not judge(None, [0.6, 0.7], [0.6, 0.7], [0.1, 0.1]) and judge(None, [], [], [])
+    assert judge(None, [0.6, 0.8], [0.6, 0.7])
+    assert not judge(None, [0.6, 0.7], [0.6, 0.7]) and judge(None, [], [])

@@ -43,7 +43,7 @@ class Course(ABC):
     part : torch.nn.Module
         On its device.
     slices : list of PracticeSlice
-        What to learn from; on those that are kept aside it is only looked at.
+        What to learn from; each course says what is done with those that are kept aside.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Course(ABC):
     """
 
     most_steps: int
-    patience: int
+    patience = 1
     batch = 1
 
     def __init__(self, part: torch.nn.Module, slices: list[PracticeSlice], rate: float) -> None:
@@ -72,28 +72,22 @@ class Course(ABC):
     def step(self, rng: np.random.Generator, progress: float, tell: Told) -> float:
         """Learn from a few slices, at a progress in [0, 1]; returns the loss."""
 
-    @abstractmethod
     def answers(self, tell: Told) -> Iterator[float]:
-        """Yield how well the slices kept aside are answered, each in [0, 1]."""
+        """Yield how well slices that it does not learn from are answered, each in [0, 1]; none by default."""
+        yield from ()
 
-    @abstractmethod
-    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
-        """Tell by the `answers` of some weights, of those kept so far and of the first ones if they are to be kept."""
+    def is_better(self, now: Sequence[float], kept: Sequence[float]) -> bool:
+        """Tell by their `answers` if some weights are to be kept instead of others; the newest are by default."""
+        return True
 
     def look(self, tell: Told) -> list[float]:
-        """Return the `answers` now; empty where no slice is kept aside."""
+        """Return the `answers` now."""
         with torch.inference_mode():
             return list(self.answers(tell))
 
     def taught(self) -> dict[str, torch.Tensor]:
         """Return the weights that come of it."""
         return self.kept
-
-    def _aside(self) -> list[tuple[PracticeSlice, str, CanvasLabel]]:
-        """Some of the slices kept aside that show a class, evenly over all."""
-        found = [(s, name, one) for s in self._slices if s.is_held for name, one in s.labels.items()]
-        found = [one for one in found if has_object(one[2])]
-        return found[:: max(1, len(found) // _MOST_LOOKED_AT)][:_MOST_LOOKED_AT]
 
     def _follow(self) -> None:
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
@@ -105,10 +99,10 @@ class Words(Course):
     """The grounding head is asked for classes by name, where they are and where they are known not to be.
 
     Only the classes that were learnt are answered by what comes of it, so it may go far from where it began. So that it
-    does not learn a few slices by heart, each is seen moved a little and with some of its channels missing.
+    does not learn a few slices by heart, each is seen moved a little and with some of its channels missing. All slices
+    teach, and the last weights are kept: few slices are the bottleneck, and the gate judges by others what comes of it.
     """
 
-    patience = 12
     _RATE, _AT_ONCE, _PASSES, _MOST = 1e-3, 4, 30, 600
     _MOVED_CELLS, _MISSING = 8, 0.15
 
@@ -117,7 +111,7 @@ class Words(Course):
         head.region.requires_grad_(False)
         super().__init__(head, slices, self._RATE)
         self._head, self._vectors = head, {n: torch.from_numpy(v).to(self._device) for n, v in vectors.items()}
-        self._known = [(s, name) for s in slices if not s.is_held for name in s.labels]
+        self._known = [(s, name) for s in slices for name in s.labels]
         self._mirrored = may_mirror(list(vectors))
         self.most_steps = min(self._MOST, math.ceil(self._PASSES * len(self._known) / self._AT_ONCE))
 
@@ -144,18 +138,6 @@ class Words(Course):
         self._follow()
         return total
 
-    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
-        """Keep the newest, unless it is worse than the first by more than chance.
-
-        The rate falls towards the end, where the weights are best. The highest score of many, on the few slices kept
-        aside, would be luck, and what later fits learn from more slices would hardly ever reach it.
-        """
-        if not now:
-            return True
-        gains = np.subtract(now, start)
-        chance = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        return bool(gains.mean() >= -chance)
-
     def _changed(
         self, embedding: torch.Tensor, shares: torch.Tensor, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,20 +148,13 @@ class Words(Course):
         kept = (rng.random((1, CHANNELS, 1, 1)) >= self._MISSING).astype(np.float32) / (1 - self._MISSING)
         return embedding.roll((down, right), (-2, -1)) * torch.from_numpy(kept).to(self._device), shares
 
-    def answers(self, tell: Told) -> Iterator[float]:
-        """Yield Dice of the map, cut at a half."""
-        for one, name, label in self._aside():
-            tell(0.0)
-            logits, _ = self._head(pictures([one], self._device)[0], self._vectors[name][None, None])
-            drawn = F.interpolate(logits, size=(CANVAS, CANVAS), mode="bilinear")[0, 0] > 0
-            yield dice(drawn.cpu().numpy(), label.mask)
-
 
 class Clicks(Course):
     """The click decoder meets the simulated reader that it was trained with.
 
     With weights pulled back to where they began, and only half of the way gone in the end (Wortsman et al. 2022,
-    "Robust fine-tuning of zero-shot models"): clicks on anything else go through it, too.
+    "Robust fine-tuning of zero-shot models"): clicks on anything else go through it, too. Slices kept aside say which
+    weights are kept.
     """
 
     most_steps, patience = 400, 8
@@ -210,7 +185,7 @@ class Clicks(Course):
             self._follow()
         return loss
 
-    def is_better(self, now: Sequence[float], kept: Sequence[float], start: Sequence[float]) -> bool:
+    def is_better(self, now: Sequence[float], kept: Sequence[float]) -> bool:
         """Keep the best: what clicks are answered by must not get worse."""
         return not now or float(np.mean(now)) > float(np.mean(kept))
 
@@ -224,6 +199,12 @@ class Clicks(Course):
         """See `Course`."""
         half = {k: start.lerp(self.kept[k], self._WAY) for k, start in zip(self._names, self._anchor, strict=True)}
         return self.kept | half
+
+    def _aside(self) -> list[tuple[PracticeSlice, str, CanvasLabel]]:
+        """Some of the slices kept aside that show a class, evenly over all."""
+        found = [(s, name, one) for s in self._slices if s.is_held for name, one in s.labels.items()]
+        found = [one for one in found if has_object(one[2])]
+        return found[:: max(1, len(found) // _MOST_LOOKED_AT)][:_MOST_LOOKED_AT]
 
     def answers(self, tell: Told) -> Iterator[float]:
         """Yield Dice after one and after three clicks."""

@@ -1,10 +1,10 @@
 """The decoder learner: minutes of practice on accepted slices, after which fewer clicks are needed.
 
-Two parts of medclipsam-lite practise on the slices of a project, one after the other, and slices kept aside say which
-weights are kept. Its grounding head learns where the classes are from their names, and may change as much as it
-likes: only they are answered by it. Its click decoder meets the simulated reader that it was trained with (see
-`lite_clicks`), with weights pulled back to those of the parent (L2-SP, Li et al. 2018, "Explicit inductive bias for
-transfer learning") and averaged with them in the end.
+Two parts of medclipsam-lite practise on the slices of a project, one after the other. Its grounding head learns where
+the classes are from their names, and may change as much as it likes: only they are answered by it. Its click decoder
+meets the simulated reader that it was trained with (see `lite_clicks`), with weights pulled back to those of the parent
+(L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning") and averaged with them in the end; slices kept
+aside say which weights.
 """
 
 from __future__ import annotations

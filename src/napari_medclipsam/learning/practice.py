@@ -83,7 +83,8 @@ class Practice:
             spent = sum(one["seconds"] for key, one in self._state.items() if key != name)
             self._run(name, share * seconds - spent)
             figures |= {f"{name}_{key}": self._state[name][key] for key in ("steps", "seconds")}
-            figures |= {f"{name}_{key}": _mean(self._state[name][key]) for key in ("start", "kept")}
+            looks = {f"{name}_{key}": _mean(self._state[name][key]) for key in ("start", "kept")}
+            figures |= {key: dice for key, dice in looks.items() if dice is not None}
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
@@ -154,7 +155,7 @@ class Practice:
 
     def _compare(self, course: Course, state: dict[str, Any], tell: Any) -> None:
         now = course.look(tell)
-        better = course.is_better(now, state["kept"], state["start"])
+        better = course.is_better(now, state["kept"])
         if better:
             state["kept"] = now
             course.kept = copy.deepcopy(course.part.state_dict())
