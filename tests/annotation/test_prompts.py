@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
@@ -61,6 +61,7 @@ turns = st.builds(Turn, st.booleans(), st.booleans(), st.booleans())
 coordinates = st.tuples(st.integers(0, 59), st.integers(0, 39))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     turns, st.lists(st.tuples(coordinates, st.booleans()), max_size=3), st.lists(st.tuples(coordinates, coordinates))
 )
