@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_medclipsam.annotation.masks import LabelMasks, VoxelChange
 from napari_medclipsam.annotation.places import ObjectKey, SliceAt
+from napari_medclipsam.annotation.prompts import NO_PROMPTS
 from napari_medclipsam.annotation.states import Acceptance, Proposal, SliceState
 
 OverlapPolicy = Literal["new", "old", "score"]
@@ -52,13 +53,15 @@ def accept_objects(
     changes = []
     for key in keys:
         before = state.of(key)
-        score = _CERTAIN if before.accepted is None else before.accepted.score
+        score, prompts = _CERTAIN if before.accepted is None else before.accepted.score, before.prompts
         if before.proposal is not None:
             score = before.proposal.estimated_iou
+            # A text's guesses have done what they were for: later clicks correct the mask.
+            prompts = NO_PROMPTS if before.proposal.source == "text" else prompts
             keep = _kept_from(masks, at, state, key, before.proposal, overlap)
             change = masks.write_object(at, key, before.proposal.mask.unpacked(), keep_yx=keep, keep_hand=keep_hand)
             changes += [change] if change is not None else []
-        state = state.changed(key, proposal=None, accepted=Acceptance(score, before.prompts, anchor))
+        state = state.changed(key, prompts=prompts, proposal=None, accepted=Acceptance(score, prompts, anchor))
     return state, changes
 
 

@@ -102,13 +102,13 @@ class Labelling(Overview):
         key = self._key(key)
         cleaned, note = prompts.cleaned(self.image.shape_yx(at))
         state = self.state(at)
-        before = state.of(key).prompts
+        before, given = state.of(key).prompts, state.of(key).corrected(cleaned)
         merge_key = self._drag_key(at, key, drag)
-        if cleaned == before:
+        if given == before:
             return Change(message=note)
         name = f"{prompt_verb(before, cleaned)}, {self.place_name(at)}"
         deed = Deed("prompts", name, at, {"label": key.label, "number": key.number})
-        changed = state.changed(key, prompts=cleaned)
+        changed = state.changed(key, prompts=given)
         proposal = state.of(key).proposal
         if not cleaned and proposal is not None and proposal.source in ("prompts", "text"):
             # What the prompts described goes with the last of them.

@@ -138,7 +138,7 @@ def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
         TextAnswer(
             replace(found.saliency, values_yx=np.ascontiguousarray(turn.to_stored(found.saliency.values_yx))),
             np.ascontiguousarray(turn.to_stored(result.label_yx == found.label)),
-            _given_prompts(found).stored(turn, _stored_shape(result.label_yx.shape, turn)),
+            given_prompts(found).stored(turn, _stored_shape(result.label_yx.shape, turn)),
             found.estimated_iou,
             Certainty.of(found.saliency, result.label_yx == found.label),
         )
@@ -146,7 +146,7 @@ def stored_answers(result: SliceResult, turn: Turn) -> tuple[TextAnswer, ...]:
     )
 
 
-def _given_prompts(found: StructureResult) -> Prompts:
+def given_prompts(found: StructureResult) -> Prompts:
     """Return the boxes and points that the pipeline gave to the segmenter."""
     points = [
         Point(float(x), float(y), bool(label))

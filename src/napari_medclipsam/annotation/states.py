@@ -120,6 +120,17 @@ class ObjectState:
         newest = self.proposal or self.accepted
         return None if newest is None else newest.prompts
 
+    def corrected(self, prompts: Prompts) -> Prompts:
+        """Return changed prompts without those of a text, once there is a click beside them.
+
+        The box of a text is a guess, and its mask is what the reader saw and corrects: kept beside his clicks, the box
+        would hold the mask where it is wrong (docs/adr/0018).
+        """
+        found = self.proposal
+        if found is None or found.source != "text" or prompts == found.prompts or not prompts.extends(found.prompts):
+            return prompts
+        return Prompts(prompts.points[len(found.prompts.points) :])
+
     @property
     def is_outdated(self) -> bool:
         """True when the prompts have changed since they were answered, and can be answered."""

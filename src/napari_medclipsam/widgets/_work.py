@@ -110,6 +110,7 @@ class Work(QObject):
         """
         # A mask that was asked for must not give way to one that may never be.
         if self._asked is None:
+            prompts = session.state(at).of(key).corrected(prompts)
             with suppress(MedclipsamError):
                 self._early = _Early((at, key, prompts), session.plan_mask(at, key, prompts))
                 self.worker.submit(self._early.request)
