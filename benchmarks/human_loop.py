@@ -24,7 +24,6 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,55 +32,18 @@ import numpy as np
 from brain_blocks import NAME, apart_from, example, teaching_rows
 from learners import Silent
 from left_out import AlwaysAnswers, left_out_model
-from napari_medclipsam.annotation.prompts import Prompts, prompt_sets
 from napari_medclipsam.evaluation.datasets import Sample, read_sample
 from napari_medclipsam.evaluation.metrics import dice
-from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Budget, Example, Label, Settings
 from napari_medclipsam.learning.decoder import DecoderLearner
 from napari_medclipsam.learning.instant import InstantLearner
-from napari_medclipsam.learning.lite_clicks import largest_error
 from napari_medclipsam.learning.unet import UNetLearner
 from napari_medclipsam.models.lite.model import LiteModel
-from napari_medclipsam.pipeline import segment_slice
+from simulated_reader import Answers, read_slice
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, BLOCKS_A_ROUND, OF_EACH = 5, 4, 5
 A_ROUND = BLOCKS_A_ROUND * OF_EACH
-ENOUGH, ACCEPTABLE, HOPELESS, MOST_CLICKS = 0.9, 0.5, 0.2, 10
-_SURE = 8.0
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Who answers the text, and who the clicks."""
-
-    grounder: Any
-    segmenter: Any
-
-    def proposal(self, image: Slice) -> np.ndarray:
-        """Return what is proposed, bool."""
-        return segment_slice(image, NAME, self.grounder, self.segmenter).structures[0].mask_yx
-
-
-def read_slice(image: Slice, truth: np.ndarray, answers: Answers) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the proposal, what is accepted, and how many corrections that took."""
-    proposed = answers.proposal(image)
-    drawn, logits, corrections = proposed, np.where(proposed, _SURE, -_SURE).astype(np.float32), 0
-    if proposed.any() and dice(proposed, truth) < HOPELESS:
-        drawn, corrections = np.zeros_like(proposed), 1
-    prompts, embedding = Prompts(), answers.segmenter.embed(image)
-    for _ in range(MOST_CLICKS):
-        error = largest_error(drawn, truth)
-        if error is None or dice(drawn, truth) >= ENOUGH:
-            break
-        prompts = prompts.with_point(*error[0], positive=bool(error[1]))
-        (asked,) = prompt_sets(prompts, image.shape_yx, logits if drawn.any() else None)
-        logits = answers.segmenter.masks(embedding, asked).logits_yx
-        drawn, corrections = logits > 0, corrections + 1
-    if dice(drawn, truth) < ACCEPTABLE:
-        drawn, corrections = truth, corrections + 1
-    return proposed, drawn, corrections
 
 
 def learnt(name: str, base: LiteModel, known: list[Example], folder: Path, parent: Path | None, asked: Any) -> Answers:
@@ -104,7 +66,7 @@ def measured(rows: list[Sample], answers: Answers) -> dict[str, float]:
     scores, drawn = [], []
     for sample in rows:
         image, truth = read_sample(sample)
-        mask = answers.proposal(image)
+        mask = answers.proposal(image, NAME)
         scores.append(dice(mask, truth))
         drawn.append(bool(mask.any()))
     return {"dice": float(np.mean(scores)), "median": float(np.median(scores)), "drawn": float(np.mean(drawn))}
@@ -123,7 +85,8 @@ def loop(
             proposed, accepted, corrections = [], [], []
             for sample in samples:
                 image, truth = read_sample(sample)
-                proposal, mask, n = read_slice(image, truth, answers)
+                proposal = answers.proposal(image, NAME)
+                mask, n, _ = read_slice(image, truth, proposal, answers.segmenter)
                 known.append(example(sample, Label(mask, "drawn" if n else "accepted", proposal & ~mask)))
                 proposed.append(dice(proposal, truth))
                 accepted.append(dice(mask, truth))

@@ -136,17 +136,25 @@ def main() -> None:
         "device": args.device,
         "seed": args.seed,
         "n_test": len(test),
-        "most_labelled": max(args.labelled),
         "lite, brain tumor": measured(
             test, lambda image: segment_slice(image, "brain tumor", base, base).structures[0].mask_yx
         ),
     }
     print(json.dumps(found), flush=True)
-    if PATH.exists():
-        before = json.loads(PATH.read_text("utf-8"))["learners_few"]
-        # The most that is labelled decides, too, which test rows are far enough away.
-        if all(before[key] == found[key] for key in ("minutes", "device", "seed", "n_test", "most_labelled")):
-            found = before | found
+    results = json.loads(PATH.read_text("utf-8"))["learners_few"] if PATH.exists() else {}
+    # The most that is labelled decides, too, which test rows are far enough away.
+    group = f"up to {max(args.labelled)} labelled"
+    before = results.get(group, {})
+    if all(before.get(key) == found[key] for key in ("minutes", "device", "seed", "n_test")):
+        found = before | found
+    results[group] = found
+
+    def keep(name: str, row: dict[str, Any]) -> None:
+        """Add a row to the results, at once: each fit takes minutes."""
+        found[name] = row
+        print(name, json.dumps(row), flush=True)
+        PATH.write_text(json.dumps({"learners_few": results}, indent=1) + "\n", encoding="utf-8")
+
     for count in args.labelled:
         chosen, others = training[:count], training[count : count + N_ONLY_KINDS]
         mix = [by_kind(s, True) for s in chosen] + [by_kind(s, False) for s in others]
@@ -163,17 +171,10 @@ def main() -> None:
                 said = dict(learner.fit(examples, None, Path(folder), replace(settings), watch))
                 model = learner.load(Path(folder), base, args.device)
             row = measured(test, partial(union, model, text)) | said | {"longest_step_s": watch.longest_s}
-            keep(found, f"{name}, {count} labelled", row)
+            keep(f"{name}, {count} labelled", row)
         if "nnunet" in args.methods:
             propose, steps = nnunet_style.trained(chosen, 60 * args.minutes, args.seed)
-            keep(found, f"nnU-Net style, {count} labelled", measured(test, propose) | {"steps": steps})
-
-
-def keep(found: dict[str, Any], name: str, row: dict[str, Any]) -> None:
-    """Add a row to the results, at once: each fit takes minutes."""
-    found[name] = row
-    print(name, json.dumps(row), flush=True)
-    PATH.write_text(json.dumps({"learners_few": found}, indent=1) + "\n", encoding="utf-8")
+            keep(f"nnU-Net style, {count} labelled", measured(test, propose) | {"steps": steps})
 
 
 if __name__ == "__main__":

@@ -96,7 +96,11 @@ def learners() -> str:
         for count, row in sorted(curve.items(), key=lambda item: int(item[0]))
     ]
     tables = [table(["", "slices", *keys], rows)]
-    tables += [table(["", name], [[k, v] for k, v in found[name].items()]) for name in found if "decoder" in name]
+    tables += [
+        table(["", name], [[k, v] for k, v in found[name].items() if k != "by seed"])
+        for name in found
+        if "decoder" in name
+    ]
     return "\n\n".join(tables)
 
 
@@ -223,13 +227,16 @@ def search() -> str:
 
 
 def learners_few() -> str:
-    """SAM-Mix beside a U-Net by the number of slices with masks."""
-    found = read("learners_few")
+    """SAM-Mix beside a U-Net by the number of slices with masks; other test rows where more of them teach."""
     keys = ("dice", "sd", "drawn")
-    rows = [
-        [name, row.get("steps", "–"), *(row[k] for k in keys)] for name, row in found.items() if isinstance(row, dict)
-    ]
-    return table([f"test rows, n = {found['n_test']}, {found['minutes']:g} min a fit", "steps", *keys], rows)
+    tables = []
+    for group, found in read("learners_few").items():
+        rows = [
+            [n, row.get("steps", "–"), *(row[k] for k in keys)] for n, row in found.items() if isinstance(row, dict)
+        ]
+        head = f"test rows for {group}, n = {found['n_test']}, {found['minutes']:g} min a fit"
+        tables.append(table([head, "steps", *keys], rows))
+    return "\n\n".join(tables)
 
 
 def human_loop() -> str:
@@ -292,6 +299,13 @@ def slices() -> str:
     return table(["", *ways], rows) + "\n\n" + table(["", ""], counts)
 
 
+def text_corrections() -> str:
+    """Corrections of what a text proposed, with its box kept and without."""
+    found = read("text_corrections")
+    keys = ("slices", "Dice proposed", "box kept", "first click takes over")
+    return table(["corrections a slice", *keys], [[name, *(row[key] for key in keys)] for name, row in found.items()])
+
+
 PARTS = (
     text,
     corruptions,
@@ -314,6 +328,7 @@ PARTS = (
     weak_supervision,
     clicks_while_training,
     slices,
+    text_corrections,
 )
 
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from brain_blocks import apart_from, example, teaching_rows
-from human_loop import Answers, measured
+from brain_blocks import NAME, apart_from, example, teaching_rows
+from human_loop import measured
 from learners import Silent
 from left_out import AlwaysAnswers, BoxesOnly, left_out_model
 from napari_medclipsam.evaluation.datasets import Sample, read_sample
@@ -33,6 +33,7 @@ from napari_medclipsam.learning.contracts import Budget, Example, Label, Setting
 from napari_medclipsam.learning.gate import judge
 from napari_medclipsam.learning.measuring import measure
 from napari_medclipsam.learning.unet import UNetLearner
+from simulated_reader import Answers
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -42,7 +43,7 @@ def proposed(samples: list[Sample], answers: Answers) -> tuple[list[Example], fl
     found, scores = [], []
     for sample in samples:
         image, truth = read_sample(sample)
-        mask = answers.proposal(image)
+        mask = answers.proposal(image, NAME)
         scores.append(dice(mask, truth))
         if mask.any():
             found.append(example(sample, Label(mask, "automatic")))

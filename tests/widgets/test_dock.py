@@ -343,3 +343,20 @@ def test_on_ct_the_answer_says_what_it_is_worth(open_desk, monkeypatch) -> None:
         desk.dock.workspace.set_window("percentile")
         desk.ask("disk")
         assert ("looks like CT" in desk.dock.answers.text()) == (name == "ct")
+
+
+def test_a_click_after_a_text_is_begun_with_once_and_corrects_the_mask(desk, monkeypatch):
+    """The mask is asked for when the button goes down; what is wanted when it is up must be the same."""
+    desk.ask("disk")
+    workspace = desk.dock.workspace
+    key, asked = desk.session.current, []
+    given = desk.session.state(desk.at).of(key).prompts.with_point(40, 40, False)
+    submit = workspace.work.worker.submit
+    monkeypatch.setattr(workspace.work.worker, "submit", lambda request: (asked.append(request), submit(request)))
+    workspace._expected(key, given)
+    workspace._edited({key: given}, False)
+    desk.idle()
+    (request,) = [one for one in asked if one.kind == "mask"]
+    assert request.prompts.points[-1:] == given.points[-1:] and not request.prompts.boxes_xyxy
+    assert not len(desk.layer("boxes").data) and len(desk.layer("points").data) == 1
+    assert desk.session.state(desk.at).of(key).proposal.source == "prompts"
