@@ -56,8 +56,9 @@ def accept_objects(
         score, prompts = _CERTAIN if before.accepted is None else before.accepted.score, before.prompts
         if before.proposal is not None:
             score = before.proposal.estimated_iou
-            # A text's guesses have done what they were for: later clicks correct the mask.
-            prompts = NO_PROMPTS if before.proposal.source == "text" else prompts
+            if before.proposal.source == "text" and prompts == before.proposal.prompts:
+                # The guesses of a text have done what they were for: later clicks correct the mask.
+                prompts = NO_PROMPTS
             keep = _kept_from(masks, at, state, key, before.proposal, overlap)
             change = masks.write_object(at, key, before.proposal.mask.unpacked(), keep_yx=keep, keep_hand=keep_hand)
             changes += [change] if change is not None else []
