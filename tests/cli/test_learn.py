@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,10 @@ def test_ctrl_c_keeps_what_is_done(folder, monkeypatch):
     monkeypatch.setenv("TINY_STEPS", "100000")
     monkeypatch.setenv("TINY_STEP_S", "0.005")
     command = [sys.executable, "-m", "napari_medclipsam.cli", "learn", str(folder), *LEARN]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as shell:
+    # What is started in the background of a shell would ignore Ctrl-C, and hand that on.
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=listens, **pipes) as shell:
         checkpoint = folder / "models/work/tiny/model/checkpoint.safetensors"
         while not checkpoint.exists():
             assert shell.poll() is None
