@@ -79,8 +79,7 @@ def plan_mask(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts | 
 def _earlier_answer(session: Session, at: SliceAt, key: ObjectKey, prompts: Prompts) -> np.ndarray | None:
     """Return logits of the mask that the newest points correct; None if the prompts start anew."""
     state = session.state(at).of(key)
-    corrects_text = state.proposal is not None and state.proposal.source == "text" and not prompts.boxes_xyxy
-    if not corrects_text and (state.answered is None or not prompts.extends(state.answered)):
+    if not state.corrects(prompts):
         return None
     recent = session.recent_logits.get((at, key))
     if recent is not None and recent[0] is state.proposal:

@@ -131,6 +131,12 @@ class ObjectState:
             return prompts
         return Prompts(prompts.points[len(found.prompts.points) :])
 
+    def corrects(self, prompts: Prompts) -> bool:
+        """Tell whether prompts correct the mask that is there; else they describe the object anew."""
+        if self.proposal is not None and self.proposal.source == "text" and not prompts.boxes_xyxy:
+            return True
+        return self.answered is not None and prompts.extends(self.answered)
+
     @property
     def is_outdated(self) -> bool:
         """True when the prompts have changed since they were answered, and can be answered."""
