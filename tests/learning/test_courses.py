@@ -12,6 +12,7 @@ from napari_medclipsam.learning.encoded import CanvasLabel
 from napari_medclipsam.learning.practice_slices import PracticeSlice
 from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.grounding import GroundingHead
+from napari_medclipsam.models.registry import load
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +37,39 @@ def test_a_slice_and_its_mask_move_together_and_lose_some_channels(words):
     assert len(places) > 1 and all(abs(y - 40) <= 16 and abs(x - 70) <= 16 for y, x in places)
 
 
-def test_names_learn_from_all_slices_and_keep_the_newest_weights():
+def practice_slice():
     label = CanvasLabel(np.pad(np.ones((64, 64), bool), 96), None, 1.0, False)
-    slices = [PracticeSlice(np.zeros((304, 64, 64), np.float16), {"lesion": label}, held) for held in (False, True)]
-    words = Words(GroundingHead(), slices, {"lesion": np.ones(384, np.float32)})
-    assert [one for one, _ in words._known] == slices
-    assert words.look(lambda _: None) == [] and words.is_better([], [])
+    return PracticeSlice(np.random.default_rng(0).random((304, 64, 64)).astype(np.float16), {"lesion": label})
 
 
-def test_clicks_keep_the_best_weights():
-    judge = Clicks.is_better
-    assert judge(None, [0.6, 0.8], [0.6, 0.7])
-    assert not judge(None, [0.6, 0.7], [0.6, 0.7]) and judge(None, [], [])
+def test_names_tell_how_the_last_slices_were_answered():
+    course = Words(GroundingHead(), [practice_slice()], {"lesion": np.ones(384, np.float32)})
+    course.step(np.random.default_rng(0), 0.0, lambda _: None)
+    assert len(course.recent) == 4 and all(0 <= one <= 1 for one in course.recent)
+
+
+def clicks():
+    return Clicks(load("lite", "cpu").parts()[1].requires_grad_(True), [practice_slice()], 1)
+
+
+def test_clicks_go_most_of_the_way_to_the_mean_of_their_weights_and_go_on_from_it():
+    torch.manual_seed(0)
+    course, name = clicks(), "mask_decoder.iou_token.weight"
+    weights = [course.part.state_dict()[name].clone()]
+    follow = course._follow
+
+    def noted() -> None:
+        follow()
+        weights.append(course.part.state_dict()[name].clone())
+
+    course._follow = noted
+    for seed in range(2):
+        course.step(np.random.default_rng(seed), 0.0, lambda _: None)
+    assert not torch.equal(weights[0], weights[-1])
+    expected = weights[0].lerp(torch.stack(weights).mean(0), 0.75)
+    assert torch.allclose(course.taught()[name], expected, atol=1e-6) and not torch.equal(expected, weights[0])
+    resumed = clicks()
+    resumed.take_up(course.state())
+    assert all(torch.equal(course.state()[key], value) for key, value in resumed.state().items())
+    with pytest.raises(KeyError):
+        resumed.take_up(GroundingHead().state_dict())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.learning.encoded import CanvasLabel
 from napari_medclipsam.learning.lite_clicks import (
     SMALLEST_OBJECT,
-    central_pixel,
     first_turn,
-    largest_error,
     play_round,
     some_part,
 )
@@ -32,7 +30,7 @@ from napari_medclipsam.models.lite.preprocess import CANVAS
 Told = Callable[[float], None]
 """Is told a loss, or 0, between any two parts of the work; may hold it, or end it by raising."""
 
-_MOST_LOOKED_AT = 12
+_RECENT = 40
 
 
 class Course(ABC):
@@ -42,8 +40,8 @@ class Course(ABC):
     ----------
     part : torch.nn.Module
         On its device.
-    slices : list of PracticeSlice
-        What to learn from; each course says what is done with those that are kept aside.
+    rate : float
+        Of learning.
 
     Attributes
     ----------
@@ -51,46 +49,38 @@ class Course(ABC):
         Slices that are in memory at once.
     most_steps : int
         It ends there, whatever the budget.
-    patience : int
-        It ends when so many looks in a row were no better.
-    kept : dict of str to torch.Tensor
-        Of the weights looked at so far, those to keep; see `is_better`.
+    recent : collections.deque of float
+        Dice of its last answers, each before it was learnt from.
     """
 
     most_steps: int
-    patience = 1
     batch = 1
 
-    def __init__(self, part: torch.nn.Module, slices: list[PracticeSlice], rate: float) -> None:
-        self.part, self._slices = part.eval(), slices
-        self.kept = copy.deepcopy(part.state_dict())
+    def __init__(self, part: torch.nn.Module, rate: float) -> None:
+        self.part = part.eval()
+        self.recent: deque[float] = deque(maxlen=_RECENT)
         self._device = next(part.parameters()).device
-        self._trained = [p for p in part.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(self._trained, rate, weight_decay=0.0)
+        self._trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
+        self._optimiser = torch.optim.AdamW(self._trained.values(), rate, weight_decay=0.0)
 
     @abstractmethod
     def step(self, rng: np.random.Generator, progress: float, tell: Told) -> float:
         """Learn from a few slices, at a progress in [0, 1]; returns the loss."""
 
-    def answers(self, tell: Told) -> Iterator[float]:
-        """Yield how well slices that it does not learn from are answered, each in [0, 1]; none by default."""
-        yield from ()
-
-    def is_better(self, now: Sequence[float], kept: Sequence[float]) -> bool:
-        """Tell by their `answers` if some weights are to be kept instead of others; the newest are by default."""
-        return True
-
-    def look(self, tell: Told) -> list[float]:
-        """Return the `answers` now."""
-        with torch.inference_mode():
-            return list(self.answers(tell))
-
     def taught(self) -> dict[str, torch.Tensor]:
-        """Return the weights that come of it."""
-        return self.kept
+        """Return the weights that come of it: the newest, where a course does not know better."""
+        return self.part.state_dict()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what `take_up` goes on from; the optimiser's memory of gradients is made anew."""
+        return self.part.state_dict()
+
+    def take_up(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from a `state`; raises `KeyError` or `RuntimeError` where it is of something else."""
+        self.part.load_state_dict(state)
 
     def _follow(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
         self._optimiser.step()
         self._optimiser.zero_grad()
 
@@ -109,7 +99,7 @@ class Words(Course):
     def __init__(self, head: GroundingHead, slices: list[PracticeSlice], vectors: dict[str, np.ndarray]) -> None:
         # What tells the body's regions apart is not to be learnt from a few slices.
         head.region.requires_grad_(False)
-        super().__init__(head, slices, self._RATE)
+        super().__init__(head, self._RATE)
         self._head, self._vectors = head, {n: torch.from_numpy(v).to(self._device) for n, v in vectors.items()}
         self._known = [(s, name) for s in slices for name in s.labels]
         self._mirrored = may_mirror(list(vectors))
@@ -132,6 +122,7 @@ class Words(Course):
             there = (shares.sum((2, 3)) > 0).float()
             loss = label.trust * grounding_loss(logits, presence, shares, there) / self._AT_ONCE
             total += float(loss.detach())
+            self.recent.append(dice((logits > 0).numpy(force=True), (shares > 0.5).numpy(force=True)))
             tell(total)
             loss.backward()
             tell(total)
@@ -152,25 +143,26 @@ class Words(Course):
 class Clicks(Course):
     """The click decoder meets the simulated reader that it was trained with.
 
-    With weights pulled back to where they began, and only half of the way gone in the end (Wortsman et al. 2022,
-    "Robust fine-tuning of zero-shot models"): clicks on anything else go through it, too. Slices kept aside say which
-    weights are kept.
+    With weights pulled back to where they began (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer
+    learning"). What comes of it lies three quarters of the way from there to their mean over the course (Izmailov et
+    al. 2018, "Averaging weights leads to wider optima"; Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+    models"), which a few slices lead astray less than the newest weights.
     """
 
-    most_steps, patience = 400, 8
+    most_steps = 400
     _RATE, _PULL, _ROUNDS = 2e-4, 5e-4, (1, 2, 2, 3, 3, 5)
-    _WAY = 0.5
+    _WAY = 0.75
 
     def __init__(self, decoder: ClickDecoder, slices: list[PracticeSlice], batch: int) -> None:
-        super().__init__(decoder, slices, self._RATE)
+        super().__init__(decoder, self._RATE)
         self._decoder, self.batch = decoder, batch
-        self._anchor = [p.detach().clone() for p in self._trained]
-        self._names = [name for name, p in decoder.named_parameters() if p.requires_grad]
-        self._training = [(s, one) for s in slices if not s.is_held for one in s.labels.values() if has_object(one)]
+        self._anchor, self._mean = ({k: p.detach().clone() for k, p in self._trained.items()} for _ in range(2))
+        self._followed = 0
+        self._known = [(s, one) for s in slices for one in s.labels.values() if has_object(one)]
 
     def step(self, rng: np.random.Generator, progress: float, tell: Told) -> float:
         """See `Course`: a few rounds of clicks."""
-        chosen = [self._training[int(i)] for i in rng.integers(len(self._training), size=self.batch)]
+        chosen = [self._known[int(i)] for i in rng.integers(len(self._known), size=self.batch)]
         targets = [some_part(label.mask, rng) for _, label in chosen]
         turns = [first_turn(target, rng) for target in targets]
         seen = pictures([s for s, _ in chosen], self._device)
@@ -179,51 +171,35 @@ class Clicks(Course):
         for _ in range(int(rng.choice(self._ROUNDS))):
             tell(loss)
             value = play_round(self._decoder, seen, turns, rng, weights)
+            self.recent.extend(dice(t.mask > 0, t.target) for t in turns if t.mask is not None)
             loss = float(value.detach())
             tell(loss)
             value.backward()
             self._follow()
         return loss
 
-    def is_better(self, now: Sequence[float], kept: Sequence[float]) -> bool:
-        """Keep the best: what clicks are answered by must not get worse."""
-        return not now or float(np.mean(now)) > float(np.mean(kept))
+    def taught(self) -> dict[str, torch.Tensor]:
+        """See `Course`."""
+        return super().taught() | {k: start.lerp(self._mean[k], self._WAY) for k, start in self._anchor.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """See `Course`."""
+        mean = {f"mean.{name}": value for name, value in self._mean.items()}
+        return {**super().state(), **mean, "followed": torch.tensor(self._followed)}
+
+    def take_up(self, state: dict[str, torch.Tensor]) -> None:
+        """See `Course`."""
+        self._followed = int(state["followed"])
+        self._mean = {name: state[f"mean.{name}"] for name in self._mean}
+        super().take_up({k: v for k, v in state.items() if k != "followed" and not k.startswith("mean.")})
 
     def _follow(self) -> None:
         super()._follow()
+        self._followed += 1
         with torch.no_grad():
-            for value, anchor in zip(self._trained, self._anchor, strict=True):
-                value.lerp_(anchor, self._PULL)
-
-    def taught(self) -> dict[str, torch.Tensor]:
-        """See `Course`."""
-        half = {k: start.lerp(self.kept[k], self._WAY) for k, start in zip(self._names, self._anchor, strict=True)}
-        return self.kept | half
-
-    def _aside(self) -> list[tuple[PracticeSlice, str, CanvasLabel]]:
-        """Some of the slices kept aside that show a class, evenly over all."""
-        found = [(s, name, one) for s in self._slices if s.is_held for name, one in s.labels.items()]
-        found = [one for one in found if has_object(one[2])]
-        return found[:: max(1, len(found) // _MOST_LOOKED_AT)][:_MOST_LOOKED_AT]
-
-    def answers(self, tell: Told) -> Iterator[float]:
-        """Yield Dice after one and after three clicks."""
-        for one, _, label in self._aside():
-            seen, target = pictures([one], self._device), label.mask
-            points, labels = [central_pixel(target)], [1]
-            mask = torch.full((1, 1, CANVAS, CANVAS), float("nan"), device=self._device)
-            for clicks in (1, 2, 3):
-                tell(0.0)
-                prompts = (torch.tensor([points], device=self._device), torch.tensor([labels], device=self._device))
-                logits = self._decoder(*seen, *prompts, mask)[0]
-                drawn = (logits[0] > 0).cpu().numpy()
-                if clicks != 2:
-                    yield dice(drawn, target)
-                error = largest_error(drawn, target)
-                if error is not None:
-                    points.append(error[0])
-                    labels.append(error[1])
-                mask = logits.clamp(-16, 16)[:, None]
+            for name, value in self._trained.items():
+                value.lerp_(self._anchor[name], self._PULL)
+                self._mean[name].lerp_(value, 1 / (self._followed + 1))
 
 
 def pictures(slices: list[PracticeSlice], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,9 +2,8 @@
 
 Two parts of medclipsam-lite practise on the slices of a project, one after the other. Its grounding head learns where
 the classes are from their names, and may change as much as it likes: only they are answered by it. Its click decoder
-meets the simulated reader that it was trained with (see `lite_clicks`), with weights pulled back to those of the parent
-(L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning") and averaged with them in the end; slices kept
-aside say which weights.
+meets the simulated reader that it was trained with (see `lite_clicks`), and answers only on pictures like those it
+practised on (see `alike`).
 """
 
 from __future__ import annotations
@@ -15,18 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from napari_medclipsam.errors import LearningError
 from napari_medclipsam.files import atomic_path, sha256_of
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.alike import is_alike, summary
 from napari_medclipsam.learning.contracts import Example, Label, Settings, Watch
 from napari_medclipsam.learning.encoded import lite_base, require_lite, require_slices
 from napari_medclipsam.learning.kernel import near_even
-from napari_medclipsam.learning.practice import Practice, load_parts
+from napari_medclipsam.learning.practice import SEEN, Practice, load_parts
 from napari_medclipsam.learning.practice_slices import practice_slices
 from napari_medclipsam.learning.settings import seeded
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.learning.wrapped import WrappedLite
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
+from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.model import LiteModel
 
 _FORMAT, _VERSION = "medclipsam-decoder", 1
@@ -65,10 +69,11 @@ class DecoderLearner:
         head, decoder = base.parts()
         known: dict[str, list[str]] = {}
         empty = {name for name, those in classes.items() if any(_is_empty(one.labels[name]) for one in those)}
+        seen = np.zeros((0, CHANNELS), np.float32)
         if parent is not None:
             document = _read(parent)
             known, empty = document["classes"], empty | set(document.get("empty", document["classes"]))
-            load_parts(parent / _WEIGHTS, head, decoder)
+            seen = load_parts(parent / _WEIGHTS, head, decoder)
         slices = practice_slices(base, examples, set(classes), settings, watch)
         vectors = {name: base.phrase_vector(name) for name in classes}
         with seeded(settings):
@@ -77,6 +82,7 @@ class DecoderLearner:
         head, decoder = practice.parts()
         state = {f"head.{k}": v for k, v in head.state_dict().items()}
         state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
+        state[SEEN] = torch.from_numpy(np.concatenate([seen, [summary(s.features) for s in slices]]))
         save_tensors(folder / _WEIGHTS, halved(state))
         taught = known | {name: list(settings.phrases.get(name, ())) for name in classes}
         document = {"format": _FORMAT, "version": _VERSION, "classes": taught, "empty": sorted(empty)}
@@ -90,9 +96,9 @@ class DecoderLearner:
         base = require_lite(base)
         document = _read(folder)
         head, decoder = base.parts()
-        load_parts(folder / _WEIGHTS, head, decoder)
+        seen = load_parts(folder / _WEIGHTS, head, decoder)
         adapted = base.adapted(head, decoder, sha256_of(folder / _WEIGHTS))
-        return DecoderModel(base, adapted, document["classes"], document.get("empty", document["classes"]))
+        return DecoderModel(base, adapted, document["classes"], document.get("empty", document["classes"]), seen)
 
 
 class DecoderModel(WrappedLite):
@@ -101,21 +107,28 @@ class DecoderModel(WrappedLite):
     Parameters
     ----------
     base : LiteModel
-        Answers phrases that were not learnt.
+        Answers phrases that were not learnt, and clicks on other pictures.
     adapted : LiteModel
-        Answers clicks, and phrases that were.
+        Answers phrases that were, and clicks on pictures like those it practised on.
     classes : dict of str to list of str
         Names, and the other texts for each.
     empty : collection of str
         Classes that were seen in slices and missed in others: of no other is presence more than "unsure", unless the
         base knows it.
+    seen : numpy.ndarray
+        (n, 256): the `summary` of each picture practised on.
     """
 
     def __init__(
-        self, base: LiteModel, adapted: LiteModel, classes: Mapping[str, Sequence[str]], empty: Collection[str]
+        self,
+        base: LiteModel,
+        adapted: LiteModel,
+        classes: Mapping[str, Sequence[str]],
+        empty: Collection[str],
+        seen: np.ndarray,
     ) -> None:
         super().__init__(base)
-        self._adapted, self._empty = adapted, frozenset(empty)
+        self._adapted, self._empty, self._seen = adapted, frozenset(empty), seen
         self._names = {_plain(text): name for name, texts in classes.items() for text in (name, *texts)}
 
     def saliency(self, image: Slice, text: str) -> SaliencyMap:
@@ -134,7 +147,7 @@ class DecoderModel(WrappedLite):
 
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
         """Outline what clicks, a box and an earlier mask describe."""
-        return self._adapted.masks(embedding, prompts)
+        return (self._adapted if is_alike(embedding, self._seen) else self.base).masks(embedding, prompts)
 
 
 def _is_empty(label: Label) -> bool:

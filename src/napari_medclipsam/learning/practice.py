@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from contextlib import suppress
@@ -20,11 +19,13 @@ from napari_medclipsam.learning.practice_slices import PracticeSlice
 from napari_medclipsam.learning.settings import most_at_once
 from napari_medclipsam.learning.tensors import save_tensors
 from napari_medclipsam.models.lite.clicks import ClickDecoder
+from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.grounding import GroundingHead
 
 CHECKPOINT_S = 30.0
+SEEN = "pictures"
+"""Under this name the weights hold what pictures clicks were practised on; see `alike`."""
 
-_LOOK_EVERY = 20
 #: Of the budget, what is for names; clicks have the rest, and what names leave.
 _WORDS_SHARE = 0.6
 _BATCH = {"cpu": 1, "mps": 4, "cuda": 8}
@@ -59,7 +60,7 @@ class Practice:
         settings: Settings,
         watch: Watch,
     ) -> None:
-        if not any(has_object(one) for s in slices if not s.is_held for one in s.labels.values()):
+        if not any(has_object(one) for s in slices for one in s.labels.values()):
             raise LearningError("Every mask is too small to practise clicks on; accept slices that show more of it.")
         device = torch.device(settings.device)
         self._head, self._decoder = (part.to(device).requires_grad_(True) for part in (head, decoder))
@@ -69,22 +70,19 @@ class Practice:
             "decoder": Clicks(self._decoder, slices, batch),
         }
         self._path, self._settings, self._watch = folder / "checkpoint.safetensors", settings, watch
-        self._state: dict[str, dict[str, Any]] = {
-            name: {"steps": 0, "seconds": 0.0, "start": None, "kept": None, "worse": 0} for name in self._courses
-        }
+        self._state: dict[str, dict[str, Any]] = {name: {"steps": 0, "seconds": 0.0} for name in self._courses}
         self._saved = time.monotonic()
         self._take_up()
 
     def run(self) -> dict[str, Any]:
-        """Practise until it gets no better, or the budget is used up; returns figures."""
+        """Practise until the courses end, or the budget is used up; returns figures."""
         seconds = self._settings.budget.seconds
         figures: dict[str, Any] = {}
         for name, share in (("head", _WORDS_SHARE), ("decoder", 1.0)):
             spent = sum(one["seconds"] for key, one in self._state.items() if key != name)
             self._run(name, share * seconds - spent)
             figures |= {f"{name}_{key}": self._state[name][key] for key in ("steps", "seconds")}
-            looks = {f"{name}_{key}": _mean(self._state[name][key]) for key in ("start", "kept")}
-            figures |= {key: dice for key, dice in looks.items() if dice is not None}
+            figures[f"{name}_dice"] = _mean(self._courses[name])
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
@@ -113,9 +111,7 @@ class Practice:
             # Pauses do not count.
             began += WORK_CLOCK.seconds() - paused
 
-        if state["start"] is None:
-            state["start"] = state["kept"] = course.look(tell)
-        while state["worse"] < course.patience:
+        while True:
             state["seconds"] = WORK_CLOCK.seconds() - began
             by_steps = state["steps"] / course.most_steps
             progress = max(by_steps, state["seconds"] / max(seconds, 1e-3))
@@ -125,18 +121,14 @@ class Practice:
             # The rate must not depend on the clock where the same weights are asked for: the budget only ends it.
             loss = self._step(course, rng, by_steps if self._settings.deterministic else progress, tell)
             state["steps"] += 1
-            if state["steps"] % _LOOK_EVERY == 0:
-                self._compare(course, state, tell)
             if time.monotonic() - self._saved > CHECKPOINT_S:
                 self._checkpoint()
-        if state["steps"] % _LOOK_EVERY:
-            self._compare(course, state, tell)
 
     def _tell(self, name: str, progress: float, loss: float) -> None:
         share = _WORDS_SHARE * progress if name == "head" else _WORDS_SHARE + (1 - _WORDS_SHARE) * progress
         figures = {"loss": loss} if loss else {}
-        if (kept := _mean(self._state[name]["kept"])) is not None:
-            figures["dice"] = kept
+        if self._courses[name].recent:
+            figures["dice"] = _mean(self._courses[name])
         self._watch.step(0.2 + 0.8 * min(share, 1.0), **figures)
 
     def _step(self, course: Course, rng: np.random.Generator, progress: float, tell: Any) -> float:
@@ -153,24 +145,13 @@ class Practice:
         torch.cuda.empty_cache()
         return self._step(course, rng, progress, tell)
 
-    def _compare(self, course: Course, state: dict[str, Any], tell: Any) -> None:
-        now = course.look(tell)
-        better = course.is_better(now, state["kept"])
-        if better:
-            state["kept"] = now
-            course.kept = copy.deepcopy(course.part.state_dict())
-        state["worse"] = 0 if better else state["worse"] + 1
-
     def _checkpoint(self) -> None:
-        tensors: dict[str, torch.Tensor] = {}
-        for name, course in self._courses.items():
-            tensors |= {f"now.{name}.{k}": v for k, v in course.part.state_dict().items()}
-            tensors |= {f"kept.{name}.{k}": v for k, v in course.kept.items()}
+        tensors = {f"{name}.{key}": v for name, course in self._courses.items() for key, v in course.state().items()}
         save_tensors(self._path, tensors, {"state": json.dumps(self._state)})
         self._saved = time.monotonic()
 
     def _take_up(self) -> None:
-        """Go on from a checkpoint, if there is one. The optimiser's memory of gradients is made anew."""
+        """Go on from a checkpoint, if there is one."""
         from safetensors import SafetensorError, safe_open
 
         if not self._path.exists():
@@ -180,12 +161,8 @@ class Practice:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a dict
                 state = json.loads(stored.metadata()["state"])
             for name, course in self._courses.items():
-                now, kept = (
-                    {k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)}
-                    for kind in (f"now.{name}.", f"kept.{name}.")
-                )
-                course.part.load_state_dict(now)
-                course.kept = kept
+                prefix = f"{name}."
+                course.take_up({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
                 self._state[name] |= {key: state[name][key] for key in self._state[name]}
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise LearningError(
@@ -193,12 +170,13 @@ class Practice:
             ) from error
 
 
-def _mean(scores: list[float] | None) -> float | None:
-    return float(np.mean(scores)) if scores else None
+def _mean(course: Course) -> float:
+    """Return the mean Dice of a course's last answers; 0 where there is none."""
+    return float(np.mean(course.recent)) if course.recent else 0.0
 
 
-def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> None:
-    """Put stored weights into both parts.
+def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> np.ndarray:
+    """Put stored weights into both parts, and return what is stored of the pictures practised on, (n, 256).
 
     Raises
     ------
@@ -214,3 +192,4 @@ def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> None:
             part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LearningError(f"The weights {path} are damaged or gone; go back a version, or learn again.") from error
+    return tensors[SEEN].numpy() if SEEN in tensors else np.zeros((0, CHANNELS), np.float32)
