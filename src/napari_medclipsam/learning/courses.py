@@ -15,7 +15,11 @@ from napari_medclipsam.evaluation.metrics import dice
 from napari_medclipsam.learning.encoded import CanvasLabel
 from napari_medclipsam.learning.lite_clicks import (
     SMALLEST_OBJECT,
+    Turn,
+    central_pixel,
     first_turn,
+    largest_error,
+    pack,
     play_round,
     some_part,
 )
@@ -62,6 +66,10 @@ class Course(ABC):
         self._device = next(part.parameters()).device
         self._trained = {name: p for name, p in part.named_parameters() if p.requires_grad}
         self._optimiser = torch.optim.AdamW(self._trained.values(), rate, weight_decay=0.0)
+
+    def is_needed(self, tell: Told) -> bool:
+        """Tell, before the first step, whether there is something to learn."""
+        return True
 
     @abstractmethod
     def step(self, rng: np.random.Generator, progress: float, tell: Told) -> float:
@@ -147,11 +155,16 @@ class Clicks(Course):
     learning"). What comes of it lies three quarters of the way from there to their mean over the course (Izmailov et
     al. 2018, "Averaging weights leads to wider optima"; Wortsman et al. 2022, "Robust fine-tuning of zero-shot
     models"), which a few slices lead astray less than the newest weights.
+
+    Where most slices are answered well from the start there is nothing to learn: their masks are what the decoder
+    itself has drawn, and learning from one's own faults makes them worse.
     """
 
     most_steps = 400
     _RATE, _PULL, _ROUNDS = 2e-4, 5e-4, (1, 2, 2, 3, 3, 5)
     _WAY = 0.75
+    #: Well answered: this Dice within so many clicks; most: such a share of up to so many slices.
+    _GOOD, _FEW_CLICKS, _MOST, _ASKED = 0.9, 3, 0.75, 24
 
     def __init__(self, decoder: ClickDecoder, slices: list[PracticeSlice], batch: int) -> None:
         super().__init__(decoder, self._RATE)
@@ -159,6 +172,26 @@ class Clicks(Course):
         self._anchor, self._mean = ({k: p.detach().clone() for k, p in self._trained.items()} for _ in range(2))
         self._followed = 0
         self._known = [(s, one) for s in slices for one in s.labels.values() if has_object(one)]
+
+    def is_needed(self, tell: Told) -> bool:
+        """See `Course`."""
+        asked = self._known[:: math.ceil(len(self._known) / self._ASKED)]
+        with torch.inference_mode():
+            return sum(self._is_soon_good(s, one.mask, tell) for s, one in asked) < self._MOST * len(asked)
+
+    def _is_soon_good(self, one: PracticeSlice, target: np.ndarray, tell: Told) -> bool:
+        """Tell whether a few clicks of the simulated reader are answered well."""
+        turn, seen = Turn(target, [central_pixel(target)], [1]), pictures([one], self._device)
+        for _ in range(self._FEW_CLICKS):
+            tell(0.0)
+            logits = self._decoder(*seen, *(part.to(self._device) for part in pack([turn])))[0][0].numpy(force=True)
+            error = largest_error(logits > 0, target)
+            if error is None or dice(logits > 0, target) >= self._GOOD:
+                return True
+            turn.points_xy.append(error[0])
+            turn.labels.append(error[1])
+            turn.mask = np.clip(logits, -16, 16)
+        return False
 
     def step(self, rng: np.random.Generator, progress: float, tell: Told) -> float:
         """See `Course`: a few rounds of clicks."""

@@ -30,7 +30,6 @@ from napari_medclipsam.learning.settings import seeded
 from napari_medclipsam.learning.tensors import halved, save_tensors
 from napari_medclipsam.learning.wrapped import WrappedLite
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
-from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.model import LiteModel
 
 _FORMAT, _VERSION = "medclipsam-decoder", 1
@@ -69,11 +68,11 @@ class DecoderLearner:
         head, decoder = base.parts()
         known: dict[str, list[str]] = {}
         empty = {name for name, those in classes.items() if any(_is_empty(one.labels[name]) for one in those)}
-        seen = np.zeros((0, CHANNELS), np.float32)
         if parent is not None:
             document = _read(parent)
             known, empty = document["classes"], empty | set(document.get("empty", document["classes"]))
-            seen = load_parts(parent / _WEIGHTS, head, decoder)
+            # Clicks begin anew: from version to version their decoder would stray further from what it knew.
+            load_parts(parent / _WEIGHTS, head)
         slices = practice_slices(base, examples, set(classes), settings, watch)
         vectors = {name: base.phrase_vector(name) for name in classes}
         with seeded(settings):
@@ -82,7 +81,7 @@ class DecoderLearner:
         head, decoder = practice.parts()
         state = {f"head.{k}": v for k, v in head.state_dict().items()}
         state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
-        state[SEEN] = torch.from_numpy(np.concatenate([seen, [summary(s.features) for s in slices]]))
+        state[SEEN] = torch.from_numpy(np.stack([summary(s.features) for s in slices]))
         save_tensors(folder / _WEIGHTS, halved(state))
         taught = known | {name: list(settings.phrases.get(name, ())) for name in classes}
         document = {"format": _FORMAT, "version": _VERSION, "classes": taught, "empty": sorted(empty)}

@@ -82,7 +82,8 @@ class Practice:
             spent = sum(one["seconds"] for key, one in self._state.items() if key != name)
             self._run(name, share * seconds - spent)
             figures |= {f"{name}_{key}": self._state[name][key] for key in ("steps", "seconds")}
-            figures[f"{name}_dice"] = _mean(self._courses[name])
+            if self._courses[name].recent:
+                figures[f"{name}_dice"] = _mean(self._courses[name])
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
@@ -111,6 +112,8 @@ class Practice:
             # Pauses do not count.
             began += WORK_CLOCK.seconds() - paused
 
+        if not state["steps"] and not course.is_needed(tell):
+            return
         while True:
             state["seconds"] = WORK_CLOCK.seconds() - began
             by_steps = state["steps"] / course.most_steps
@@ -171,12 +174,12 @@ class Practice:
 
 
 def _mean(course: Course) -> float:
-    """Return the mean Dice of a course's last answers; 0 where there is none."""
-    return float(np.mean(course.recent)) if course.recent else 0.0
+    """Return the mean Dice of a course's last answers."""
+    return float(np.mean(course.recent))
 
 
-def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> np.ndarray:
-    """Put stored weights into both parts, and return what is stored of the pictures practised on, (n, 256).
+def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder | None = None) -> np.ndarray:
+    """Put stored weights into one part or both, and return what is stored of the pictures practised on, (n, 256).
 
     Raises
     ------
@@ -189,6 +192,8 @@ def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder) -> np.nda
     try:
         tensors = {key: value.float() for key, value in load_file(path).items()}
         for prefix, part in (("head.", head), ("decoder.", decoder)):
+            if part is None:
+                continue
             part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LearningError(f"The weights {path} are damaged or gone; go back a version, or learn again.") from error

@@ -63,8 +63,8 @@ class NowPage(QWidget):
         self.loss, self.dice = Plot(BEFORE), Plot(AFTER)
         self.loss.setToolTip("How far the model is from the accepted masks while it learns: it should fall.")
         self.dice.setToolTip(
-            "How well proposals match accepted masks: of the run, where its learner measures it, else of each version\n"
-            "with its interval; the one in use is filled."
+            "How well accepted masks are matched: by the last answers of the run, on slices it learns from, where\n"
+            "its learner tells it; else by the proposals of each version, with its interval; the one in use is filled."
         )
         self.learner = _Choice("What learns.")
         for name in (*learner_names(), CLIP):
