@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_medclipsam.annotation.prompts import Point, Prompts, prompt_sets
 from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.models.contracts import Embedding, MaskResult, PromptSet, SaliencyMap
 from napari_medclipsam.prompting.appearance import Appearance
@@ -140,6 +141,16 @@ def test_logits_of_a_mask_change_sign_at_its_edge():
     logits = mask_logits_of(mask)
     assert ((logits > 0) != mask).mean() < 0.01
     assert abs(logits[32, 16]) < logits[32, 32] and logits[0, 0] < -5
+
+
+@pytest.mark.parametrize("size_yx", [(1, 1), (1, 30), (3, 3)])
+def test_a_speck_or_a_thin_line_stays_a_mask(size_yx):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[20 : 20 + size_yx[0], 10 : 10 + size_yx[1]] = True
+    logits = mask_logits_of(mask)
+    assert (logits[mask] > 0).any() and logits[0, 0] < -5
+    assert prompt_sets(Prompts((Point(50, 50, False),)), (SIZE, SIZE), logits)
+    assert not (mask_logits_of(np.zeros_like(mask)) > 0).any()
 
 
 def carried(index: int, column: int, iou: float) -> Carried:

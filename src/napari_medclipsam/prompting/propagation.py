@@ -95,6 +95,9 @@ class Carried:
 def mask_logits_of(mask_yx: np.ndarray, softness_px: float = _SOFTNESS_PX) -> np.ndarray:
     """Return a mask as logits, float32, that are near zero at its edge and sure away from it."""
     soft = ndimage.gaussian_filter(mask_yx.astype(np.float32), softness_px)
+    if 0 < (peak := float(soft.max())) <= 0.5:
+        # Made soft, a speck or a thin line would be no mask any more.
+        soft *= 0.75 / peak
     return ((np.clip(soft, 0.02, 0.98) - 0.5) * 2 * MAX_LOGIT).astype(np.float32)
 
 
