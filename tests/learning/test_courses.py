@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.courses import Clicks, Words
 from napari_medclipsam.learning.encoded import CanvasLabel
 from napari_medclipsam.learning.lite_training import _frozen_parts
@@ -16,7 +15,6 @@ from napari_medclipsam.models.lite.clicks import ClickDecoder
 from napari_medclipsam.models.lite.encoder import load_litemedsam
 from napari_medclipsam.models.lite.few_tokens import CHANNELS
 from napari_medclipsam.models.lite.grounding import GroundingHead
-from napari_medclipsam.models.registry import load
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +77,3 @@ def test_clicks_go_most_of_the_way_to_the_mean_of_their_weights_and_go_on_from_i
     assert all(torch.equal(course.state()[key], value) for key, value in resumed.state().items())
     with pytest.raises(KeyError):
         resumed.take_up(GroundingHead().state_dict())
-
-
-def test_clicks_are_practised_only_where_they_are_not_answered_well():
-    base = load("lite", "cpu")
-    rows, columns = np.mgrid[:256, :256]
-    disk = (rows - 120) ** 2 + (columns - 140) ** 2 < 40**2
-    seen = base.embed(Slice(np.where(disk, 200, 60).astype(np.uint8))).features.astype(np.float16)
-    noise = np.random.default_rng(1).random(disk.shape) < 0.5
-    for mask, needed in ((disk, False), (noise, True)):
-        one = PracticeSlice(seen, {"disk": CanvasLabel(mask, None, 1.0, False)})
-        assert Clicks(base.parts()[1].requires_grad_(True), [one], 1).is_needed(lambda _: None) is needed

@@ -18,11 +18,12 @@ from napari_medclipsam.images.slice import Slice
 from napari_medclipsam.learning.contracts import Budget, Example, Label, LearningCancelled, Settings
 from napari_medclipsam.learning.courses import Clicks
 from napari_medclipsam.learning.decoder import DecoderLearner
-from napari_medclipsam.learning.encoded import require_slices
+from napari_medclipsam.learning.encoded import CanvasLabel, require_slices
 from napari_medclipsam.learning.exemplars import Exemplar
 from napari_medclipsam.learning.instant import InstantLearner
 from napari_medclipsam.learning.kernel import Verdict
 from napari_medclipsam.learning.mixing import Mix
+from napari_medclipsam.learning.practice_slices import PracticeSlice
 from napari_medclipsam.learning.settings import most_in_host_memory
 from napari_medclipsam.learning.taught import read_taught, write_taught
 from napari_medclipsam.models.contracts import EncodesAhead, PromptableSegmenter, PromptSet, TextGrounder
@@ -264,6 +265,25 @@ def test_clicks_on_other_kinds_of_pictures_are_answered_as_before(base, practise
     assert weights.pop("pictures").shape == (6, 256)
     save_file(weights, practised / "decoder.safetensors")
     assert not same(other, DecoderLearner().load(practised, base, "cpu"))
+
+
+def test_clicks_that_are_answered_well_are_not_practised(base, tmp_path):
+    rows, columns = np.mgrid[:256, :256]
+    disk = (rows - 120) ** 2 + (columns - 140) ** 2 < 40**2
+    seen = base.embed(Slice(np.where(disk, 200, 60).astype(np.uint8))).features.astype(np.float16)
+    noise = np.random.default_rng(1).random(disk.shape) < 0.5
+    for mask, needed in ((disk, False), (noise, True)):
+        one = PracticeSlice(seen, {"disk": CanvasLabel(mask, None, 1.0, False)})
+        assert Clicks(base.parts()[1].requires_grad_(True), [one], 1).is_needed(lambda _: None) is needed
+    told = DecoderLearner().learn(
+        base, [example(n) for n in range(5)], None, tmp_path, Settings(budget=Budget(3)), Watching()
+    )
+    assert told["head_steps"] >= 1 and told["decoder_steps"] == 0 and "decoder_dice" not in told
+    assert {key.split(".")[0] for key in load_file(tmp_path / "decoder.safetensors")} == {"head"}
+    model, image = DecoderLearner().load(tmp_path, base, "cpu"), example(20).read()
+    click = PromptSet(np.array([[20.0, 18.0]], np.float32), np.ones(1, np.int64))
+    found, before = (one.masks(base.embed(image), click).logits_yx for one in (model, base))
+    assert np.array_equal(found, before)
 
 
 def test_a_damaged_checkpoint_is_told(base, tmp_path):

@@ -78,10 +78,11 @@ class DecoderLearner:
         with seeded(settings):
             practice = Practice(head, decoder, slices, vectors, folder, settings, watch)
             figures = practice.run()
-        head, decoder = practice.parts()
+        head, practised = practice.parts()
         state = {f"head.{k}": v for k, v in head.state_dict().items()}
-        state |= {f"decoder.{k}": v for k, v in decoder.state_dict().items()}
-        state[SEEN] = torch.from_numpy(np.stack([summary(s.features) for s in slices]))
+        if practised is not None:
+            state |= {f"decoder.{k}": v for k, v in practised.state_dict().items()}
+            state[SEEN] = torch.from_numpy(np.stack([summary(s.features) for s in slices]))
         save_tensors(folder / _WEIGHTS, halved(state))
         taught = known | {name: list(settings.phrases.get(name, ())) for name in classes}
         document = {"format": _FORMAT, "version": _VERSION, "classes": taught, "empty": sorted(empty)}
@@ -96,7 +97,7 @@ class DecoderLearner:
         document = _read(folder)
         head, decoder = base.parts()
         seen = load_parts(folder / _WEIGHTS, head, decoder)
-        adapted = base.adapted(head, decoder, sha256_of(folder / _WEIGHTS))
+        adapted = base.adapted(head, None if seen is None else decoder, sha256_of(folder / _WEIGHTS))
         return DecoderModel(base, adapted, document["classes"], document.get("empty", document["classes"]), seen)
 
 
@@ -114,8 +115,8 @@ class DecoderModel(WrappedLite):
     empty : collection of str
         Classes that were seen in slices and missed in others: of no other is presence more than "unsure", unless the
         base knows it.
-    seen : numpy.ndarray
-        (n, 256): the `summary` of each picture practised on.
+    seen : numpy.ndarray, optional
+        (n, 256): the `summary` of each picture that clicks were practised on; None where they were not.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class DecoderModel(WrappedLite):
         adapted: LiteModel,
         classes: Mapping[str, Sequence[str]],
         empty: Collection[str],
-        seen: np.ndarray,
+        seen: np.ndarray | None,
     ) -> None:
         super().__init__(base)
         self._adapted, self._empty, self._seen = adapted, frozenset(empty), seen
@@ -146,7 +147,8 @@ class DecoderModel(WrappedLite):
 
     def masks(self, embedding: Embedding, prompts: PromptSet) -> MaskResult:
         """Outline what clicks, a box and an earlier mask describe."""
-        return (self._adapted if is_alike(embedding, self._seen) else self.base).masks(embedding, prompts)
+        is_practised = self._seen is not None and is_alike(embedding, self._seen)
+        return (self._adapted if is_practised else self.base).masks(embedding, prompts)
 
 
 def _is_empty(label: Label) -> bool:

@@ -87,11 +87,11 @@ class Practice:
         self._checkpoint()
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
 
-    def parts(self) -> tuple[GroundingHead, ClickDecoder]:
-        """Return the parts with what came of it."""
+    def parts(self) -> tuple[GroundingHead, ClickDecoder | None]:
+        """Return the parts with what came of it; no decoder where there was nothing to practise."""
         for course in self._courses.values():
             course.part.load_state_dict(course.taught())
-        return self._head.cpu(), self._decoder.cpu()
+        return self._head.cpu(), self._decoder.cpu() if self._state["decoder"]["steps"] else None
 
     def tidy(self) -> None:
         """Remove the checkpoint; what it was for is written."""
@@ -114,6 +114,8 @@ class Practice:
 
         if not state["steps"] and not course.is_needed(tell):
             return
+        # Nor does what was asked before the first step: a short budget is for learning.
+        began = WORK_CLOCK.seconds() - state["seconds"]
         while True:
             state["seconds"] = WORK_CLOCK.seconds() - began
             by_steps = state["steps"] / course.most_steps
@@ -178,8 +180,13 @@ def _mean(course: Course) -> float:
     return float(np.mean(course.recent))
 
 
-def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder | None = None) -> np.ndarray:
-    """Put stored weights into one part or both, and return what is stored of the pictures practised on, (n, 256).
+def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder | None = None) -> np.ndarray | None:
+    """Put stored weights into the head, and into the decoder where one is given and clicks were practised.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        What is stored of the pictures that clicks were practised on, (n, 256); None where the decoder was left alone.
 
     Raises
     ------
@@ -191,10 +198,14 @@ def load_parts(path: Path, head: GroundingHead, decoder: ClickDecoder | None = N
 
     try:
         tensors = {key: value.float() for key, value in load_file(path).items()}
-        for prefix, part in (("head.", head), ("decoder.", decoder)):
-            if part is None:
-                continue
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        names, clicks = (
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            for prefix in ("head.", "decoder.")
+        )
+        head.load_state_dict(names)
+        if decoder is None or not clicks:
+            return None
+        decoder.load_state_dict(clicks)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise LearningError(f"The weights {path} are damaged or gone; go back a version, or learn again.") from error
     return tensors[SEEN].numpy() if SEEN in tensors else np.zeros((0, CHANNELS), np.float32)

@@ -358,20 +358,21 @@ class LiteModel:
         network: torch.nn.Module = load_litemedsam(self._files.litemedsam).image_encoder
         return network
 
-    def adapted(self, head: GroundingHead, decoder: ClickDecoder, weights_hash: str) -> LiteModel:
+    def adapted(self, head: GroundingHead, decoder: ClickDecoder | None, weights_hash: str) -> LiteModel:
         """Return this model with other trained parts; encoder, texts and cache are shared.
 
         Parameters
         ----------
         head, decoder : torch.nn.Module
-            From `parts`, trained on.
+            From `parts`, trained on; None for the decoder that it has.
         weights_hash : str
             SHA-256 of the weights of both: under it the converted decoder is kept.
         """
         other = copy.copy(self)
         other._head = head.eval().requires_grad_(False).to(self._device)
-        decoder.eval().requires_grad_(False)
-        other._clicks = build_clicks(lambda: decoder, self._device.type, weights_hash)
+        if decoder is not None:
+            trained = decoder.eval().requires_grad_(False)
+            other._clicks = build_clicks(lambda: trained, self._device.type, weights_hash)
         other.presence_version = weights_hash[:8]
         other._clicked, other._remembered, other._lock = ("", None), OrderedDict(), threading.Lock()
         return other
