@@ -10,7 +10,8 @@ trained by nnU-Net's rules (nnunet_style.py), the same masks of one class, tumou
 kind; Dice of all that is drawn with the tumour. Beside them what lite proposes for "brain tumor" (it has learnt from
 the training rows of this folder, all of them with masks).
 
-The budget is wall-clock time on a machine that others use too. Writes benchmarks/results/learners_few.json.
+The budget is wall-clock time on a machine that others use too. The seed chooses the rows that teach, and so which rows
+of the test split are far enough away. Writes benchmarks/results/learners_few.json; report.py shows the mean over seeds.
 """
 
 from __future__ import annotations
@@ -131,23 +132,13 @@ def main() -> None:
     test = [s for s in rows if abs(numbers - int(s.name)).min() > APART][: args.test]
     base = load("lite", args.device)
     settings = Settings(args.device, args.seed, budget=Budget(60 * args.minutes))
-    found: dict[str, Any] = {
-        "minutes": args.minutes,
-        "device": args.device,
-        "seed": args.seed,
-        "n_test": len(test),
-        "lite, brain tumor": measured(
-            test, lambda image: segment_slice(image, "brain tumor", base, base).structures[0].mask_yx
-        ),
-    }
-    print(json.dumps(found), flush=True)
+    asked = {"minutes": args.minutes, "device": args.device, "n_test": len(test)}
     results = json.loads(PATH.read_text("utf-8"))["learners_few"] if PATH.exists() else {}
     # The most that is labelled decides, too, which test rows are far enough away.
     group = f"up to {max(args.labelled)} labelled"
-    before = results.get(group, {})
-    if all(before.get(key) == found[key] for key in ("minutes", "device", "seed", "n_test")):
-        found = before | found
-    results[group] = found
+    if {key: results.get(group, {}).get(key) for key in asked} != asked:
+        results[group] = asked | {"seeds": {}}
+    found = results[group]["seeds"].setdefault(str(args.seed), {})
 
     def keep(name: str, row: dict[str, Any]) -> None:
         """Add a row to the results, at once: each fit takes minutes."""
@@ -155,6 +146,10 @@ def main() -> None:
         print(name, json.dumps(row), flush=True)
         PATH.write_text(json.dumps({"learners_few": results}, indent=1) + "\n", encoding="utf-8")
 
+    keep(
+        "lite, brain tumor",
+        measured(test, lambda image: segment_slice(image, "brain tumor", base, base).structures[0].mask_yx),
+    )
     for count in args.labelled:
         chosen, others = training[:count], training[count : count + N_ONLY_KINDS]
         mix = [by_kind(s, True) for s in chosen] + [by_kind(s, False) for s in others]
