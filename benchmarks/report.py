@@ -228,7 +228,7 @@ def search() -> str:
 
 def learners_few() -> str:
     """SAM-Mix beside a U-Net by the number of slices with masks; other test rows where more of them teach."""
-    keys = ("steps", "dice", "sd", "drawn")
+    keys = ("dice", "sd", "drawn")
     tables = []
     for group, found in read("learners_few").items():
         by_seed = found["seeds"].values()
@@ -236,9 +236,10 @@ def learners_few() -> str:
         for name in dict.fromkeys(name for rows_of in by_seed for name in rows_of):
             those = [rows_of[name] for rows_of in by_seed if name in rows_of]
             dices = ", ".join(f"{row['dice']:.3f}" for row in those)
-            rows.append([name, *(mean(row[k] for row in those) if k in those[0] else "–" for k in keys), dices])
+            steps = ", ".join(str(row.get("steps", "–")) for row in those)
+            rows.append([name, *(mean(row[k] for row in those) for k in keys), dices, steps])
         head = f"test rows for {group}, n = {found['n_test']}, {found['minutes']:g} min a fit"
-        tables.append(table([head, *keys, "Dice by seed"], rows))
+        tables.append(table([head, *keys, "Dice by seed", "steps"], rows))
     return "\n\n".join(tables)
 
 
