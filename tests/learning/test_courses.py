@@ -55,6 +55,11 @@ def clicks():
     return Clicks(decoder.requires_grad_(True), [practice_slice()], 1)
 
 
+def test_clicks_end_after_a_few_passes_however_much_time_is_left():
+    few, more, most = (Clicks(torch.nn.Linear(1, 1), [practice_slice()] * n, 1).most_steps for n in (4, 20, 2000))
+    assert 5 * few == more and 20 < more < most < 2000
+
+
 def test_clicks_go_most_of_the_way_to_the_mean_of_their_weights_and_go_on_from_it(monkeypatch):
     monkeypatch.setattr(Clicks, "_ROUNDS", (1,))
     torch.manual_seed(0)

@@ -154,14 +154,15 @@ class Clicks(Course):
     With weights pulled back to where they began (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer
     learning"). What comes of it lies three quarters of the way from there to their mean over the course (Izmailov et
     al. 2018, "Averaging weights leads to wider optima"; Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-    models"), which a few slices lead astray less than the newest weights.
+    models"), which a few slices lead astray less than the newest weights. After five passes over them
+    longer practice gains nothing.
 
     Where most slices are answered well from the start there is nothing to learn: their masks are what the decoder
     itself has drawn, and learning from one's own faults makes them worse.
     """
 
-    most_steps = 400
     _RATE, _PULL, _ROUNDS = 2e-4, 5e-4, (1, 2, 2, 3, 3, 5)
+    _PASSES, _LONGEST = 5, 400
     _WAY = 0.75
     #: Well answered: this Dice within so many clicks; most: such a share of up to so many slices.
     _GOOD, _FEW_CLICKS, _MOST, _ASKED = 0.9, 3, 0.75, 24
@@ -172,6 +173,7 @@ class Clicks(Course):
         self._anchor, self._mean = ({k: p.detach().clone() for k, p in self._trained.items()} for _ in range(2))
         self._followed = 0
         self._known = [(s, one) for s in slices for one in s.labels.values() if has_object(one)]
+        self.most_steps = min(self._LONGEST, self._PASSES * len(self._known))
 
     def is_needed(self, tell: Told) -> bool:
         """See `Course`."""
