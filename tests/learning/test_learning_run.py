@@ -12,6 +12,7 @@ from projects_to_learn import TINY, accept_disk, add_patients, project_of
 from napari_medclipsam.annotation.places import SliceAt
 from napari_medclipsam.errors import LearningError, ModelError
 from napari_medclipsam.images.slice import Slice
+from napari_medclipsam.learning.child import _outcome
 from napari_medclipsam.learning.comparing import compare
 from napari_medclipsam.learning.contracts import Settings
 from napari_medclipsam.learning.control import Stopped
@@ -74,6 +75,7 @@ def test_what_is_no_better_is_kept_and_not_used(folder):
     version, verdict = learn(folder)
     assert verdict.better is False and version.state == "not better"
     assert active_version(folder).name == "v0001" and version.lineage["parent"] == "v0001"
+    assert _outcome(version, verdict).startswith("v0002 is kept and not used; v0001 stays in use. Not shown")
     assert verdict.total.before == pytest.approx(verdict.total.after)
 
 

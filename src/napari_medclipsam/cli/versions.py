@@ -49,7 +49,7 @@ def _list(args: Namespace) -> int:
         return DONE
     if not versions:
         is_clip = find_home(args.project) == args.project
-        start = "medclipsam learn clip PAIRS" if is_clip else "medclipsam learn PROJECT --learner instant"
+        start = "medclipsam learn clip PAIRS" if is_clip else f"medclipsam learn {args.project} --learner instant"
         print(f"Nothing was learnt here yet. Start with: {start}")
         return DONE
     things, figure = ("PAIRS", "RECALL") if find_home(args.project) == args.project else ("SLICES", "DICE")

@@ -110,7 +110,9 @@ def _outcome(version: Version, verdict: Verdict) -> str:
         return (
             f"{version.name} is kept as a candidate; look at what it draws and promote it yourself. {verdict.message}"
         )
-    return f"{version.name} is kept and not used. {verdict.message}"
+    in_use = version.lineage.get("compared_with")
+    stays = f"; {in_use} stays in use" if in_use else ""
+    return f"{version.name} is kept and not used{stays}. {verdict.message}"
 
 
 def _in_words(error: Exception) -> str:

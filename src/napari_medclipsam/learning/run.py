@@ -224,7 +224,8 @@ def _require_something(examples: Sequence[Example], left_out: Mapping[str, Medcl
         )
     if not n_accepted(examples):
         raise LearningError(
-            "There is nothing to learn from: no slice of this project is accepted yet. Accept some first."
+            "There is nothing to learn from: no slice of this project is accepted yet. Accept some first, in the "
+            "window (key G) or with: medclipsam project import PROJECT CASE MASK --accept"
         )
     if not any(label.mask_yx.any() for e in examples for label in e.labels.values()):
         raise LearningError(

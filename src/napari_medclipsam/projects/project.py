@@ -163,7 +163,9 @@ class Project:
         try:
             return self.studies[case]
         except KeyError:
-            raise ProjectError(f"There is no case {case} among the {len(self.studies)} of this project.") from None
+            raise ProjectError(
+                f"There is no case {case} among the {len(self.studies)} of this project; project status names them."
+            ) from None
 
     # Studies.
 
