@@ -25,7 +25,7 @@ ABOUT = {
     CLIP: "Fine-tunes a text-image encoder, BiomedCLIP where no other is chosen, on a table of images and captions. "
     "Kept with the project; it reads texts here while its model is chosen under Options. Wants a graphics card.",
 }
-_USUAL = {"instant": "usually less than a minute"}
+_USUAL = {"instant": "usually a minute or two"}
 _HEADS = {
     "none": "Nothing was learnt in this project yet.",
     "starting": "Starting to learn",
